@@ -5,9 +5,11 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use regex::Regex;
 
 /// A file that was read: its name as the user gave it and its text.
 #[derive(Debug)]
@@ -28,6 +30,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// A path as it is meant in this file: from the folder that the file is in.
+    pub fn beside(&self, path: &str) -> PathBuf {
+        Path::new(&self.file.name).parent().unwrap_or(Path::new("")).join(path)
+    }
+
     /// Line and column, both from 1; the column counts characters.
     pub fn line_column(&self) -> (usize, usize) {
         let before = &self.file.text[..self.bytes.start];
@@ -89,7 +96,7 @@ impl Diagnostic {
         };
         let mut group = level.primary_title(&self.message).id(self.code).elements(Vec::<annotate_snippets::Padding>::new());
         if let Some(place) = &self.place {
-            let snippet = Snippet::source(&place.file.text).path(&place.file.name);
+            let snippet = Snippet::source(without_secrets(&place.file.text)).path(&place.file.name);
             group = group.element(snippet.annotation(AnnotationKind::Primary.span(place.bytes.clone())));
         }
         if let Some(help) = &self.help {
@@ -115,6 +122,43 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// The text with stars for all that may be secret in a configuration, byte for byte: excerpts get into logs. Values under
+/// the keys of secrets go but for a URL's scheme and variables of the environment, file names only where they are URLs,
+/// and whatever a URL has before its host.
+fn without_secrets(text: &str) -> String {
+    static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let key = r#"(?m)(?:^|[\s{,"'])(?:(?:api_)?url|routing_key)(_file)?["']?[ \t]*:[ \t]+"#;
+        Regex::new(&format!(r#"{key}(?:"([^"\n]*)|'([^'\n]*)|([^\s"'][^\s]*))"#)).ok()
+    });
+    static USER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"://([^\s/"']*)@"#).ok());
+    let (Some(secret), Some(user)) = (&*SECRET, &*USER) else { return "*".repeat(text.len()) };
+    let mut out = text.to_owned();
+    for found in secret.captures_iter(text) {
+        let Some(value) = [2, 3, 4].into_iter().find_map(|group| found.get(group)) else { continue };
+        // Unquoted it may end a list or map.
+        let shown = value.as_str().trim_end_matches([',', '}', ']']);
+        let scheme = shown.find("://").map(|at| at + 3);
+        if scheme.is_some() || found.get(1).is_none() {
+            let (from, to) = (value.start() + scheme.unwrap_or(0), value.start() + shown.len());
+            out.replace_range(from..to, &stars(&text[from..to]));
+        }
+    }
+    for found in user.captures_iter(&out.clone()) {
+        found.get(1).into_iter().for_each(|user| out.replace_range(user.range(), &stars(user.as_str())));
+    }
+    out
+}
+
+fn stars(value: &str) -> String {
+    let (mut out, mut rest) = (String::new(), value);
+    while let Some((before, after)) = rest.split_once("${") {
+        let name = after.split_inclusive('}').next().unwrap_or_default();
+        out += &format!("{}${{{name}", "*".repeat(before.len()));
+        rest = &after[name.len()..];
+    }
+    out + &"*".repeat(rest.len())
+}
+
 /// Whether any of them forbids to go on.
 pub fn any_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|d| d.severity == Severity::Error)
@@ -125,4 +169,42 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let limit = (wrong.len() / 3).max(2);
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
     known.into_iter().map(|name| (distance(name), name)).filter(|(d, _)| *d <= limit).min().map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_hide_what_may_be_secret() {
+        for (text, shown) in [
+            ("url: postgres://me:pass@host/db", "url: postgres://***************"),
+            ("  url: \"postgres://me:${PG}@host\" # x", "  url: \"postgres://***${PG}*****\" # x"),
+            ("- {api_url: https://h/x, send_resolved: true}", "- {api_url: https://***, send_resolved: true}"),
+            ("routing_key: abc", "routing_key: ***"),
+            ("{'routing_key': 'abc', x: y}", "{'routing_key': '***', x: y}"),
+            ("routing_key: ${KEY}", "routing_key: ${KEY}"),
+            ("routing_key: \u{e9}\u{e9}", "routing_key: ****"),
+            ("url_file: /run/secrets/url", "url_file: /run/secrets/url"),
+            ("url_file: https://h/x", "url_file: https://***"),
+            ("external_url: http://me:9464", "external_url: http://me:9464"),
+            ("runbook_url: https://runbooks/x", "runbook_url: https://runbooks/x"),
+            ("url:\n  a: b", "url:\n  a: b"),
+            ("url: a://b${X}c}, d", "url: a://*${X}*}, d"),
+            ("url: a://b#c,d@e", "url: a://*******"),
+            ("url: 'a://b c, d' # e", "url: 'a://******' # e"),
+            ("url: >-\n  postgres://me:pass@host", "url: **\n  postgres://*******@host"),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let known = ["more_than", "within", "by"];
+        for (wrong, near) in [("more_then", Some("more_than")), ("WITHIN", Some("within")), ("bye", Some("by")), ("until", None)]
+        {
+            assert_eq!(nearest(wrong, known), near, "{wrong}");
+        }
+    }
 }

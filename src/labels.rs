@@ -70,6 +70,24 @@ pub fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
+/// The value before its closing quote, which must be all there is; as in Alertmanager a backslash before anything but
+/// `\`, `"` and `n` is itself, so that regular expressions need no second one.
+fn unescape(quoted: &str) -> Option<String> {
+    let (mut value, mut rest) = (String::new(), quoted.chars());
+    while let Some(character) = rest.next() {
+        match character {
+            '"' => return rest.as_str().is_empty().then_some(value),
+            '\\' => match rest.next()? {
+                'n' => value.push('\n'),
+                same @ ('\\' | '"') => value.push(same),
+                other => value.extend(['\\', other]),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
 /// Whether Prometheus takes it as the name of a label.
 pub fn is_label_name(name: &str) -> bool {
     let mut bytes = name.bytes();
@@ -114,7 +132,7 @@ impl Matcher {
             .find_map(|(sign, op)| rest.strip_prefix(sign).map(|rest| (op, rest.trim())))
             .ok_or_else(fault)?;
         let value = match rest.strip_prefix('"') {
-            Some(quoted) => serde_json::from_str(&format!("\"{quoted}")).map_err(|_| fault())?,
+            Some(quoted) => unescape(quoted).ok_or_else(fault)?,
             None if rest.contains('"') => return Err(fault()),
             None => rest.to_owned(),
         };
@@ -179,7 +197,11 @@ mod tests {
         check("model=~\"gpt\"", "gpt-4o", false);
         check("model!~\"a|b\"", "b", false);
         check("model=\"a\\\"b\"", "a\"b", true);
-        for bad in ["model", "=x", "model=~\"(\"", "model=\"x", "mo del=x"] {
+        check("model=\"a\\\\b\\nc\td\"", "a\\b\nc\td", true);
+        check(r#"model=~"gpt-4\.1""#, "gpt-4.1", true);
+        check(r#"model=~"gpt-4\\.1""#, "gpt-4.1", true);
+        check(r#"model=~"gpt-4\.1""#, "gpt-4x1", false);
+        for bad in ["model", "=x", "model=~\"(\"", "model=\"x", "mo del=x", "model=\"x\"y\"", "model=\"x\\\""] {
             assert!(Matcher::parse(bad).is_err(), "{bad}");
         }
     }

@@ -6,14 +6,30 @@ use crate::time::Span;
 pub const MAX_SERIES: usize = 50_000;
 /// Distinct combinations of dimensions kept per table, to count without hashing text; later ones become `other`.
 pub const MAX_SHAPES: usize = 400_000;
+/// The largest cost of one row, in billionths of a dollar: a million dollars. No call costs that; more is a unit that was
+/// mistaken or a fault of the writer, and so is a credit (a counter may not go back): unknown, and counted as refused.
+pub const MAX_COST: i64 = 1_000_000 * 1_000_000_000;
+/// The most tokens of one row and type: a hundred thousand full contexts of 100 000; refused like [`MAX_COST`].
+pub const MAX_TOKENS: u64 = 10_000_000_000;
+/// The longest call: no connection lives for thirty days; refused like [`MAX_COST`].
+pub const MAX_LATENCY: Span = Span::secs(30 * 86_400);
+/// The most calls that one row stands for; it fits an event's 32 bits, and 18 billion such rows fit a total. More is
+/// refused like [`MAX_COST`]: the row counts as one call.
+pub const MAX_COUNT: u64 = 1_000_000_000;
+/// Bytes of a dimension's value; longer ones are cut, since whoever may choose the name of a model could fill every scrape.
+pub const VALUE_BYTES: usize = 256;
 /// Rows that one batch holds before it is committed; bounds memory and what a kill -9 makes us read again.
 pub const BATCH_ROWS: usize = 131_072;
+/// A slice of history that brings more than this is cut and read again.
+pub const SLICE_ROWS: usize = 8 * BATCH_ROWS;
 /// Unfinished rows that are looked up by id in one query.
 pub const LOOKUP_KEYS: usize = 5_000;
-/// Unfinished and abandoned rows that a table may have; the oldest are counted as abandoned beyond it.
+/// Unfinished rows that a table may have, and abandoned ones; beyond it the oldest are counted as abandoned, or forgotten.
 pub const MAX_OPEN: usize = 100_000;
 /// How long an abandoned row is still looked up, for its tokens and cost.
 pub const ABANDONED_KEPT: Span = Span::secs(86_400);
+/// Missed ticks of a rule that one step evaluates, so that deliveries need not wait for the rest.
+pub const TICKS_AT_ONCE: usize = 480;
 /// Missed ticks are evaluated after a stop, but not further back than this.
 pub const CATCH_UP: Span = Span::secs(86_400);
 /// Bytes of a receiver's answer that are read.
@@ -22,6 +38,12 @@ pub const ANSWER_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Span = Span::secs(5);
 /// Time for a whole request to a receiver.
 pub const REQUEST_TIMEOUT: Span = Span::secs(10);
+/// Deliveries that are sent at once, by all receivers together: bounds connections and memory; the others wait their turn.
+pub const MAX_SENDING: usize = 16;
+/// Of those, deliveries to one integration: a receiver that hangs does not hold up the others.
+pub const MAX_SENDING_TO_ONE: usize = 4;
+/// The least time between two messages of one Slack integration: Slack takes one a second for each channel.
+pub const SLACK_PACE: Span = Span::secs(1);
 /// The longest wait between two attempts of a delivery.
 pub const RETRY_MAX: Span = Span::secs(300);
 /// The longest `Retry-After` that is obeyed.
@@ -32,5 +54,8 @@ pub const GIVE_UP: Span = Span::secs(86_400);
 pub const RESOLVED_KEPT: Span = Span::secs(900);
 /// How long delivered and given-up deliveries, and entries of the notification log, are kept.
 pub const RETENTION: Span = Span::secs(120 * 3_600);
+/// Deliveries that are kept after their end, unless one is the last word about something that fires; the oldest are
+/// forgotten first. They are history: what was counted of them stays.
+pub const MAX_ENDED: usize = 10_000;
 /// Alerts of one rule at once, unless its group says `limit`; more are an error of the rule.
 pub const MAX_ALERTS: usize = 10_000;

@@ -1,1 +1,246 @@
-//! To come.
+//! Templates of labels and annotations, written as in Prometheus' rules: `{{ $labels.model }}: {{ $value | humanize }}`.
+//!
+//! Rules come from Prometheus and their authors know its language, so Go's notation is read (`rewrite`) and run by
+//! minijinja, with Prometheus' own functions (`functions`) and Go's way to print numbers (`number`). What exists
+//! there and not here (`query`, `range`, variables) is refused when a rule is read, by name.
+//!
+//! Guarantees: a label that is missing is the empty text; nothing is escaped for HTML; text outside of `{{ }}` comes
+//! out as it went in; a template that fails at run time still gives a text ([`Template::render_or_explain`]).
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::{Environment, Value, context};
+
+use crate::labels::Labels;
+
+mod functions;
+mod number;
+mod printf;
+mod rewrite;
+
+/// The one template of an environment.
+const NAME: &str = "text";
+
+/// A text with its places to fill in; read once, rendered often, cheap to clone.
+#[derive(Clone)]
+pub struct Template {
+    text: Arc<str>,
+    environment: Arc<Environment<'static>>,
+}
+
+impl Template {
+    /// Reads a template; the error is a sentence for the author of the rule.
+    pub fn parse(text: &str) -> Result<Template, String> {
+        let mut environment = functions::environment();
+        let source = rewrite::to_jinja(text)?;
+        environment.add_template_owned(NAME, source).map_err(|error| reason(&error))?;
+        Ok(Template { text: text.into(), environment: Arc::new(environment) })
+    }
+
+    /// The template as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Fills in an alert's labels and value; the error says which function could not do what.
+    pub fn render(&self, labels: &Labels, value: f64) -> Result<String, String> {
+        let context = context! { labels => Value::from_object(functions::LabelsValue(labels.clone())), value => value };
+        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
+        rendered.map_err(|error| reason(&error))
+    }
+
+    /// The same, but a failure is told in the text itself, beside the template: an alert is never lost to its words.
+    pub fn render_or_explain(&self, labels: &Labels, value: f64) -> String {
+        self.render(labels, value).unwrap_or_else(|error| format!("<error expanding template: {error}> {}", self.text))
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.text).finish()
+    }
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Template) -> bool {
+        self.text == other.text
+    }
+}
+
+/// What went wrong, without minijinja's line numbers: they count lines of the rewritten template.
+fn reason(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Labels {
+        [("model", "gpt-4o"), ("org", "a<b>&c"), ("instance", "db:5432")].into_iter().collect()
+    }
+
+    #[track_caller]
+    fn check(text: &str, value: f64, expected: &str) {
+        let template = Template::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(template.render(&sample(), value).as_deref(), Ok(expected), "{text}");
+    }
+
+    #[test]
+    fn labels_and_values() {
+        check("plain text\n", 1.0, "plain text\n");
+        check("{{ $labels.model }}: {{ $value }} errors", 12.0, "gpt-4o: 12 errors");
+        check("{{$labels.model}}/{{.Labels.model}}/{{$.Labels.model}}: {{.Value}}", 0.25, "gpt-4o/gpt-4o/gpt-4o: 0.25");
+        check("{{ $labels.absent }}|{{ $labels.absent | toUpper }}", 1.0, "|");
+        check("{{ $labels.org }}", 1.0, "a<b>&c");
+        check("{{ $labels }}", 1.0, "map[instance:db:5432 model:gpt-4o org:a<b>&c]");
+        check("{{ $value }}", 1e6, "1e+06");
+        check("{{ $value }}", f64::INFINITY, "+Inf");
+        check(
+            "{{ 1 }} {{ 5.0 }} {{ -2 }} {{ 1e300 }} {{ 0.00001 }} {{ 9223372036854775807 }}",
+            0.0,
+            "1 5 -2 1e+300 1e-05 9223372036854775807",
+        );
+    }
+
+    #[test]
+    fn text_of_other_template_languages_is_text() {
+        check("{# no comment #} {% no block %} \\ \" {{ \"{{\" }}", 1.0, "{# no comment #} {% no block %} \\ \" {{");
+        check("a }} b", 1.0, "a }} b");
+    }
+
+    #[test]
+    fn pipelines_arguments_and_parentheses() {
+        check("{{ $value | humanize }} {{ humanize $value }}", 1_234_567.0, "1.235M 1.235M");
+        check("{{ printf \"%.2f\" $value }}", 1.005, "1.00");
+        check("{{ $value | printf `%.1f%%` }}", 12.34, "12.3%");
+        check("{{ printf \"%0.2f\" (parseDuration \"1h2m10ms\") }}", 0.0, "3720.01");
+        check("{{ $labels.model | reReplaceAll \"gpt-(.*)\" \"model $1\" | toUpper }}", 1.0, "MODEL 4O");
+        check("{{ reReplaceAll \"(a)b\" \"x$1\" \"ab\" }}", 1.0, "xa");
+        check("{{ \"a\\\"b\\n\" }}{{ `\\d` }}", 1.0, "a\"b\n\\d");
+    }
+
+    #[test]
+    fn conditions() {
+        let text = "{{ if gt $value 5.0 }}many{{ else if eq $value 5.0 }}five{{ else }}few{{ end }}";
+        for (value, expected) in [(6.0, "many"), (5.0, "five"), (4.0, "few"), (f64::NAN, "few")] {
+            check(text, value, expected);
+        }
+        check("{{ if and (ge $value 1.0) (not (eq $labels.model \"x\" \"y\")) }}yes{{ end }}", 1.0, "yes");
+        check("{{ if or $labels.absent (match \"^gpt\" $labels.model) }}yes{{ end }}", 1.0, "yes");
+        check("{{ if gt $value 5 }}{{ if lt $value 7 }}six{{ end }}{{ end }}", 6.0, "six");
+    }
+
+    #[test]
+    fn comments_and_trimmed_space() {
+        check("a {{- /* it's \"one\" }} */ -}} b", 1.0, "ab");
+        check("a {{- $value -}} b", 1.0, "a1b");
+        check("a {{ -1 }} b", 1.0, "a -1 b");
+        check("x\n{{- if $value }}\n y\n{{- end }}\n", 1.0, "x\n y\n");
+    }
+
+    /// The expectations of prometheus/template/template_test.go for the functions that exist here.
+    #[test]
+    fn functions_give_what_prometheus_gives() {
+        #[track_caller]
+        fn each(function: &str, inputs: &[&str], expected: &str) {
+            let text: String = inputs.iter().map(|input| format!("{{{{ {function} {input} }}}}:")).collect();
+            check(&text, 0.0, expected);
+        }
+        each("humanize", &["0.0", "1.0", "1234567.0", ".12"], "0:1:1.235M:120m:");
+        each("humanize", &["\"0.0\"", "\"1.0\"", "\"1234567.0\"", "\".12\""], "0:1:1.235M:120m:");
+        each("humanize", &["0", "-1", "1", "1234567", "9223372036854775807"], "0:-1:1:1.235M:9.223E:");
+        each("humanize1024", &["0.0", "1.0", "1048576.0", ".12"], "0:1:1Mi:0.12:");
+        each("humanize1024", &["0", "-1", "1", "1234567", "9223372036854775807"], "0:-1:1:1.177Mi:8Ei:");
+        let durations = ["0", "1", "60", "3600", "86400", "90000", "-183845", "899.99"];
+        each("humanizeDuration", &durations, "0s:1s:1m 0s:1h 0m 0s:1d 0h 0m 0s:1d 1h 0m 0s:-2d 3h 4m 5s:14m 59s:");
+        let fractions = [".1", ".0001", ".12345", "60.1", "60.5", "1.2345", "12.345"];
+        each("humanizeDuration", &fractions, "100ms:100us:123.5ms:1m 0s:1m 0s:1.234s:12.35s:");
+        each("humanizePercentage", &["-0.22222", "0.0", "0.1234567", "1.23456"], "-22.22%:0%:12.35%:123.5%:");
+        each("humanizePercentage", &["-1", "1234567", "9223372036854775807"], "-100%:1.235e+08%:9.223e+20%:");
+        for function in ["humanize", "humanize1024", "humanizeDuration", "humanizeTimestamp"] {
+            each(function, &["\"+Inf\"", "\"-Inf\"", "\"NaN\""], "+Inf:-Inf:NaN:");
+        }
+        each(
+            "humanizeTimestamp",
+            &["0", "-1", "1234567", "9223372036", "1435065584.128", "\"1435065584.128\""],
+            "1970-01-01 00:00:00 +0000 UTC:1969-12-31 23:59:59 +0000 UTC:1970-01-15 06:56:07 +0000 UTC:\
+             2262-04-11 23:47:16 +0000 UTC:2015-06-23 13:19:44.128 +0000 UTC:2015-06-23 13:19:44.128 +0000 UTC:",
+        );
+        each("title", &["\"aa bb CC\"", "\"it's a_b c-d éa\""], "Aa Bb CC:It'S A_b C-D Éa:");
+        each("toUpper", &["\"aa bb CC\""], "AA BB CC:");
+        each("toLower", &["\"aA bB CC\""], "aa bb cc:");
+        each("match", &["\"a+\" \"aa\"", "\"a+\" \"b\""], "true:false:");
+        each("urlQueryEscape", &["\"a b&c/d=é~\""], "a+b%26c%2Fd%3D%C3%A9~:");
+        let hosts = ["foo.example.com", "foo.example.com:12345", "192.0.2.1:12345", "2001:0DB8::1", "[2001:0DB8::1]:12345"];
+        let hosts = hosts.map(|host| format!("\"{host}\""));
+        let expected = "foo.example.com:foo.example.com:192.0.2.1:2001:0DB8::1:2001:0DB8::1:";
+        each("stripPort", &hosts.each_ref().map(String::as_str), expected);
+        each("stripPort", &["\"[2001:0DB8::1]::12345\"", "\"[::1]\""], "[2001:0DB8::1]::12345:[::1]:");
+        each("parseDuration", &["\"1h30m\""], "5400:");
+    }
+
+    #[test]
+    fn faults_are_found_when_a_template_is_read() {
+        for (text, part) in [
+            ("{{ $labels.model", "without its `}}`"),
+            ("{{ }}", "empty"),
+            ("{{ $value | humanise }}", "did you mean `humanize`"),
+            ("{{ query \"up\" | first | value }}", "`query`"),
+            ("{{ range $labels }}{{ end }}", "`range`"),
+            ("{{ with $value }}{{ end }}", "`with`"),
+            ("{{ $x := 1 }}", "variables"),
+            ("{{ $x }}", "$x"),
+            ("{{ .Foo }}", ".Foo"),
+            ("{{ $externalLabels.x }}", "$externalLabels"),
+            ("{{ if $value }}", "without its `{{ end }}`"),
+            ("{{ end }}", "without its `{{ if }}`"),
+            ("{{ else }}", "without its `{{ if }}`"),
+            ("{{ if 1 }}{{ else }}{{ else }}{{ end }}", "second `{{ else }}`"),
+            ("{{ humanize }}", "takes 1"),
+            ("{{ humanize 1 2 }}", "takes 1"),
+            ("{{ humanize (1 }}", "parenthes"),
+            ("{{ 1 | 2 }}", "function"),
+            ("{{ \"a }}", "without its `}}`"),
+            ("{{ \"\\q\" }}", "text"),
+            ("{{ $value + 1 }}", "`+`"),
+            ("{{ printf \"%d\" humanize $value }}", "parentheses"),
+        ] {
+            let error = Template::parse(text).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let deep = format!("{{{{ {}1{} }}}}", "(".repeat(10_000), ")".repeat(10_000));
+        assert!(Template::parse(&deep).is_err());
+    }
+
+    #[test]
+    fn faults_at_run_time_are_told_in_the_text() {
+        for (text, part) in [
+            ("{{ humanize \"one\" }}", "`one` is no number"),
+            ("{{ humanizeTimestamp 9223372036854775807 }}", "timestamp"),
+            ("{{ printf \"%d\" $value }}", "%d"),
+            ("{{ printf \"%.2f\" }}", "%.2f"),
+            ("{{ printf \"%.1f\" 1.0 2.0 }}", "more arguments"),
+            ("{{ printf \"%99999d\" 1 }}", "%99999d"),
+            ("{{ match \"(\" \"a\" }}", "regular expression"),
+            ("{{ parseDuration \"soon\" }}", "duration"),
+            ("{{ if gt $labels.model 5.0 }}{{ end }}", "compare"),
+        ] {
+            let text = format!("lead {text}");
+            let template = Template::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let error = template.render(&sample(), 5.0).expect_err(&text);
+            assert!(error.contains(part), "{text}: {error}");
+            let told = template.render_or_explain(&sample(), 5.0);
+            assert!(told.contains(part) && told.contains(&text), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_template_can_be_shared() {
+        fn shared<T: Clone + fmt::Debug + Send + Sync>(_: &T) {}
+        let template = Template::parse("{{ $value }}").unwrap();
+        shared(&template);
+        assert_eq!(format!("{template:?}"), "Template(\"{{ $value }}\")");
+    }
+}

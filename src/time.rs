@@ -151,6 +151,13 @@ impl Add<Span> for Time {
     }
 }
 
+impl Add for Span {
+    type Output = Span;
+    fn add(self, other: Span) -> Span {
+        Span(self.0.saturating_add(other.0))
+    }
+}
+
 impl Sub<Span> for Time {
     type Output = Time;
     fn sub(self, span: Span) -> Time {

@@ -88,8 +88,12 @@ pub fn parse(name: &str, text: &str, faults: &mut Faults) -> Option<Node> {
             let bytes = error.location().map_or(0..0, |at| clamp(byte_range(&at, text), text));
             let message = error.to_string();
             let first = message.lines().next().unwrap_or("no YAML");
-            // The place is shown apart; the parser repeats it in words.
-            let first = first.split_once(" at line ").map_or(first, |(before, _)| before).to_owned();
+            // The place is shown apart; the parser repeats it in words. What a programmer could set is no help to an author.
+            let first = first.split_once(" at line ").map_or(first, |(before, _)| before);
+            let first = match first.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split_once(", set ")) {
+                Some((key, _)) => format!("the key `{key}` is given twice"),
+                None => first.to_owned(),
+            };
             faults.0.push(Diagnostic::error("yaml", &Place { file, bytes }, first));
             None
         }
@@ -118,6 +122,20 @@ impl Node {
                 faults.error("wrong-type", self, format!("expected a map of keys and values, found {}", self.kind()));
                 None
             }
+        }
+    }
+
+    /// The value under a key of a map, for faults that concern it; the node itself where there is none.
+    pub fn at(&self, key: &str) -> &Node {
+        let Value::Map(pairs) = &self.value else { return self };
+        pairs.iter().find(|(name, _)| name.key_name() == key).map_or(self, |(_, value)| value)
+    }
+
+    /// The items of a list, or the node itself.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
         }
     }
 
@@ -159,7 +177,9 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The value under a key, unparsed; null counts as absent.
     pub fn node(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         let (_, value) = self.pairs.iter().find(|(name, _)| name.key_name() == key)?;
         (!matches!(value.value, Value::Null)).then_some(value)
     }
@@ -290,10 +310,15 @@ pub fn secret(node: &Node) -> Result<Secret, String> {
     Ok(Secret::new(out + rest))
 }
 
-/// A secret from the file that is named, without the white space around it.
+/// A secret from the file that is named (from the folder of the file that names it), without the white space around it.
 pub fn secret_file(node: &Node) -> Result<Secret, String> {
     let path = text(node)?;
-    let content = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    // Not to be repeated: it may be the secret itself.
+    if path.contains("://") {
+        return Err("expected the name of a file, found a URL".to_owned());
+    }
+    let path = node.place.beside(&path);
+    let content = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     Ok(Secret::new(content.trim()))
 }
 

@@ -1,0 +1,484 @@
+//! The one place where state changes: each step counts, evaluates, routes, stores all of it in one transaction, and only
+//! then lets it be seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustc_hash::FxHashSet;
+
+use crate::alert::{Alert, Book, Change, Finding, Kind, Policy, State};
+use crate::config::Config;
+use crate::engine::clock::{self, Stopwatch};
+use crate::engine::shared::Shared;
+use crate::engine::stale::{self, SOURCE_STALE, SourceState};
+use crate::evaluation::{Evaluated, Evaluation};
+use crate::event::Key;
+use crate::export::own::{DeliveryLabels, RuleLabel, SourceLabel};
+use crate::labels::Labels;
+use crate::ledger::{Checkpoint, Layout, Ledger, pack_keys, unpack_keys};
+use crate::limits::{CATCH_UP, MAX_ALERTS};
+use crate::notify::{Integration, Outcome};
+use crate::outbox::{Delivery, Outbox, Recorded, To};
+use crate::route::{Action, Decision, Router};
+use crate::source::{Batch, Position};
+use crate::store::{Commit, Counted, Store};
+use crate::time::{Span, Time};
+
+/// Counted keys are kept for this long behind the longest repair window.
+const COUNTED_SLACK: Span = Span::secs(2 * 3_600);
+
+/// All state that changes.
+#[derive(Debug)]
+pub struct Core {
+    store: Store,
+    ledger: Ledger,
+    evaluation: Evaluation,
+    stale: Book,
+    router: Option<Router>,
+    outbox: Outbox,
+    integrations: BTreeMap<String, Vec<Integration>>,
+    sources: BTreeMap<String, SourceState>,
+    repair_window: Span,
+    saved_router: Vec<u8>,
+    saved_ticks: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+impl Core {
+    /// Takes up what is stored, for a configuration.
+    pub async fn open(mut store: Store, config: Config, shared: Arc<Shared>, now: Time) -> Result<Core> {
+        let parts: Vec<u8> = store.documents("checkpoint").await?.into_iter().flat_map(|(_, body)| body).collect();
+        let checkpoint = match parts.as_slice() {
+            [] => Checkpoint::default(),
+            body => postcard::from_bytes(body).context("the checkpoint in the state file cannot be read")?,
+        };
+        drop(parts);
+        let (mut ledger, mut totals) = checkpoint.open();
+        for body in store.journal().await? {
+            let batch: Batch = postcard::from_bytes(&body).context("the journal in the state file cannot be read")?;
+            // Nothing is evaluated here, so that all may still be.
+            ledger.apply(&batch, batch.now - CATCH_UP);
+            ledger.publish(&batch, &mut totals);
+        }
+        let books = store.documents("book").await?.into_iter().map(|(name, body)| Ok((name, postcard::from_bytes(&body)?)));
+        let books: BTreeMap<String, Book> =
+            books.collect::<Result<_>>().context("the alerts in the state file cannot be read")?;
+        let evaluated = match store.documents("ticks").await?.pop() {
+            Some((_, body)) => postcard::from_bytes(&body).context("the state file cannot be read")?,
+            None => BTreeMap::new(),
+        };
+        let rows = store.deliveries().await?;
+        let rows: Vec<Delivery> = rows
+            .iter()
+            .map(|body| postcard::from_bytes(body))
+            .collect::<Result<_, _>>()
+            .context("the deliveries in the state file cannot be read")?;
+        let mut outbox = Outbox::new(rows);
+        outbox.recover(now);
+        let routing = store.documents("router").await?.pop().map(|(_, body)| body);
+        shared.write(|published| published.totals = totals);
+        let mut core = Core {
+            store,
+            ledger,
+            evaluation: Evaluation::default(),
+            stale: Book::default(),
+            router: None,
+            outbox,
+            integrations: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            repair_window: Span::ZERO,
+            saved_router: routing.unwrap_or_default(),
+            saved_ticks: Vec::new(),
+            shared,
+        };
+        core.configure(config, books, &evaluated, now).await?;
+        Ok(core)
+    }
+
+    /// Another configuration: counts, alerts and deliveries go on; what is gone is resolved. Where the state cannot be
+    /// written nothing changes.
+    pub async fn reload(&mut self, config: Config, now: Time) -> Result<()> {
+        self.checkpoint().await.context("the state cannot be written")?;
+        let (mut books, evaluated) = std::mem::take(&mut self.evaluation).into_books();
+        books.insert(SOURCE_STALE.to_owned(), std::mem::take(&mut self.stale));
+        self.configure(config, books, &evaluated, now).await
+    }
+
+    /// Lays the ledger out anew, where that is needed. What is journalled from then on is in terms of the new layout, so
+    /// that it must be stored first, however long that takes.
+    async fn relayout(&mut self, layout: Layout) {
+        if *self.ledger.layout() == layout {
+            return;
+        }
+        let ledger = std::mem::replace(&mut self.ledger, Checkpoint::default().open().0);
+        let totals = self.shared.read(|published| published.totals.clone());
+        let (ledger, totals) = ledger.relayout(totals, layout);
+        self.ledger = ledger;
+        self.shared.write(|published| (published.totals, published.unresolved) = (totals, BTreeMap::new()));
+        while let Err(error) = self.checkpoint().await {
+            tracing::error!(error = format!("{error:#}"), "cannot write the state; nothing is counted or sent until it can be");
+            self.shared.own.state_writable.set(0);
+            self.shared.own.state_write_failures.inc();
+            tokio::time::sleep(Span::secs(1).to_std()).await;
+        }
+    }
+
+    async fn configure(
+        &mut self,
+        config: Config,
+        mut books: BTreeMap<String, Book>,
+        evaluated: &BTreeMap<String, Time>,
+        now: Time,
+    ) -> Result<()> {
+        self.relayout(Layout::of(&config)).await;
+        self.shared.own.forget_sources();
+        self.repair_window =
+            config.sources.iter().flat_map(|source| &source.tables).map(|table| table.repair_window).max().unwrap_or_default();
+        self.stale = books.remove(SOURCE_STALE).unwrap_or_default();
+        let state = |source: &crate::config::Source| {
+            let stale = self.stale.alerts().find(|alert| alert.is_live() && alert.labels.get("source") == source.name);
+            // A source that was stale when we stopped is so until it is read.
+            let before = stale.map(|alert| alert.active_at - source.stale_after());
+            let polled_at = self.sources.get(&source.name).map(|state| state.polled_at).or(before).unwrap_or(now);
+            (source.name.clone(), SourceState { read: None, polled_at, stale_after: source.stale_after() })
+        };
+        self.sources = config.sources.iter().map(state).collect();
+        let unread = self.sources.keys().cloned().collect();
+        self.shared.write(|published| published.unread = Some(unread));
+        let (names, lateness) = (self.sources.keys().cloned().collect::<Vec<_>>(), config.lateness());
+        self.shared.own.rules.set(config.rules.len() as i64);
+        let (evaluation, orphans) = Evaluation::new(config.rules, &names, lateness, &mut self.ledger.windows, books, evaluated);
+        self.evaluation = evaluation;
+        self.integrations = config.receivers;
+        self.router = match (self.router.take(), config.route) {
+            (Some(mut router), Some(route)) => {
+                router.reload(route);
+                Some(router)
+            }
+            (None, Some(route)) if self.saved_router.is_empty() => Some(Router::new(route)),
+            (None, Some(route)) => Some(Router::restore(
+                route,
+                postcard::from_bytes(&self.saved_router).context("the routing in the state file cannot be read")?,
+            )),
+            // Nobody is left to be told; what was told stays stored.
+            (_, None) => None,
+        };
+        let firing: BTreeSet<Labels> = self.firing().map(|alert| alert.labels.clone()).collect();
+        if let Some(router) = &mut self.router {
+            router.reconcile(|labels| firing.contains(labels), now);
+        }
+        let mut commit = Commit::default();
+        let mut changes = Vec::new();
+        for (name, mut book) in orphans {
+            changes.append(&mut book.close(now));
+            commit.documents.push(("book", name, None));
+        }
+        self.route(&changes, now);
+        self.save(commit, now).await;
+        Ok(())
+    }
+
+    /// Where the reader of a table goes on, and the shapes that it knows.
+    pub fn position(&self, source: &str, table: &str) -> Option<(Position, Vec<Vec<String>>)> {
+        self.ledger.position(source, table)
+    }
+
+    /// Whether history of a source has still to be read for new rules.
+    pub fn missing_from(&self, source: &str, now: Time) -> Option<Time> {
+        self.ledger.windows.missing_from(source, now)
+    }
+
+    /// Where history of a source has still to be read for new rules, it is read now; the answer is from when on.
+    pub fn begin_fill(&mut self, source: &str, now: Time) -> Option<Time> {
+        self.ledger.windows.begin_fill(source, now)
+    }
+
+    /// Counts a batch, evaluates what it allows, routes what changed, stores all of it, and shows it.
+    pub async fn count(&mut self, batch: Batch, now: Time) {
+        let horizon = self.horizon(batch.now);
+        let moved = self.ledger.is_moved_by(&batch);
+        let touched = self.ledger.apply(&batch, horizon);
+        if let Some(state) = self.sources.get_mut(&batch.source) {
+            state.polled_at = now;
+            // While history is read its rules are frozen: half of it is no evidence.
+            state.read = batch.caught_up.then_some(batch.now);
+        }
+        let evaluated = self.evaluate(now, &touched);
+        self.route(&evaluated.changes, now);
+        let mut commit = Commit::default();
+        if moved && let Some(kept) = batch.to_journal() {
+            commit.journal = postcard::to_stdvec(&kept).ok();
+            commit.counted = counted(&batch);
+        }
+        self.save(commit, now).await;
+        let ledger = &self.ledger;
+        self.shared.write(|published| {
+            if moved {
+                ledger.publish(&batch, &mut published.totals);
+            }
+            if let Some(unread) = published.unread.as_mut().filter(|_| batch.caught_up) {
+                unread.remove(&batch.source);
+            }
+        });
+        if self.store.wants_checkpoint()
+            && let Err(error) = self.checkpoint().await
+        {
+            // The journal holds the same; the next step tries again.
+            tracing::warn!(error = format!("{error:#}"), "cannot write a checkpoint");
+        }
+    }
+
+    /// The oldest instant that may still be evaluated. The clock of one source must not make the windows of another
+    /// forget, nor one that is down make them grow for ever.
+    fn horizon(&self, now: Time) -> Time {
+        let oldest = self.sources.values().filter_map(|state| state.read).min().map_or(now, |read| read.min(now));
+        self.evaluation.horizon(oldest.max(now - CATCH_UP))
+    }
+
+    /// The history of a source is read for all new rules.
+    pub async fn filled(&mut self, source: &str) -> Result<()> {
+        self.ledger.windows.filled(source);
+        self.checkpoint().await
+    }
+
+    /// Replaces the journal by the state that it led to.
+    pub async fn checkpoint(&mut self) -> Result<()> {
+        let body = self.shared.read(|published| self.ledger.checkpoint(&published.totals))?;
+        self.store.checkpoint(&body).await?;
+        Ok(())
+    }
+
+    /// Evaluates what can be, also where nothing new was read, however long the reading took.
+    pub async fn evaluate_all(&mut self, now: Time) {
+        self.sources.values_mut().for_each(|state| state.polled_at = now);
+        let evaluated = self.evaluate(now, &BTreeMap::new());
+        self.route(&evaluated.changes, now);
+        self.save(Commit::default(), now).await;
+    }
+
+    fn evaluate(&mut self, now: Time, touched: &BTreeMap<usize, Time>) -> Evaluated {
+        let watch = Stopwatch::start();
+        let fresh = self.sources.iter().filter(|(_, state)| now - state.polled_at <= state.stale_after);
+        let read: BTreeMap<String, Time> = fresh.filter_map(|(name, state)| Some((name.clone(), state.read?))).collect();
+        let evaluated = self.evaluation.advance(&mut self.ledger.windows, &read, touched);
+        for (rule, fault) in &evaluated.faults {
+            tracing::error!(rule, fault, "a rule cannot be evaluated");
+            self.shared.own.rule_errors.get_or_create(&RuleLabel { rule: rule.clone() }).inc();
+        }
+        self.shared.own.evaluation_duration.observe(watch.elapsed().as_secs_f64());
+        evaluated
+    }
+
+    /// Looks at what time alone brings: stale sources, groups that are due.
+    pub async fn tick(&mut self, now: Time) {
+        let stale = self.sources.iter().filter(|(_, state)| now - state.polled_at > state.stale_after);
+        let findings: Vec<Finding> = stale.map(|(name, state)| stale::finding(name, now - state.polled_at)).collect();
+        let mut changes = Vec::new();
+        if !findings.is_empty() || self.stale.alerts().any(Alert::is_live) {
+            let policy = Policy { hold: Span::ZERO, keep_firing_for: Span::ZERO, limit: MAX_ALERTS };
+            // A clock that goes back is no reason to change anything.
+            changes = self.stale.step(&policy, findings, now).unwrap_or_default();
+            self.stale.forget(now);
+        }
+        let due = self.router.as_ref().and_then(Router::next_flush).is_some_and(|at| at <= now);
+        if due || !changes.is_empty() {
+            self.route(&changes, now);
+            self.save(Commit::default(), now).await;
+        }
+    }
+
+    fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.evaluation.alerts().chain(self.stale.alerts())
+    }
+
+    fn firing(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts().filter(|alert| alert.state == State::Firing)
+    }
+
+    /// Tells the router what changed and queues what it decides.
+    fn route(&mut self, changes: &[Change], now: Time) {
+        for change in changes.iter().filter(|change| matches!(change.kind, Kind::Fired | Kind::Resolved)) {
+            let alert = &change.alert;
+            tracing::info!(alert = %alert.labels, state = ?change.kind, at = %change.at, late = alert.late, evidence = alert.evidence, "alert");
+        }
+        let firing: Vec<Alert> = self.firing().cloned().collect();
+        let Some(router) = &mut self.router else { return };
+        for change in changes {
+            router.update(&change.alert, now);
+        }
+        for alert in &firing {
+            router.update(alert, now);
+        }
+        let integrations = &self.integrations;
+        let decisions = router.flush(now, |receiver| {
+            integrations
+                .get(receiver)
+                .into_iter()
+                .flatten()
+                .map(|integration| (integration.index, integration.send_resolved))
+                .collect()
+        });
+        for Decision { receiver, integration, group_key, action, reason } in decisions {
+            let Action::Notify(notification) = action else { continue };
+            let Some(to) = self.integrations.get(&receiver).and_then(|all| all.iter().find(|known| known.index == integration))
+            else {
+                continue;
+            };
+            tracing::info!(receiver, integration = to.kind, group = group_key, reason = %reason, "notification queued");
+            self.outbox.enqueue(&To::from(to), notification, now);
+        }
+    }
+
+    /// Stores a step with all that it changed; tries until it succeeds, since what is not stored must not be seen.
+    async fn save(&mut self, mut commit: Commit, now: Time) {
+        self.changed_documents(&mut commit);
+        self.outbox.prune(now);
+        let changes = self.outbox.take_changes();
+        let body = |id: u64| self.outbox.get(id).and_then(|delivery| postcard::to_stdvec(delivery).ok());
+        commit.deliveries.extend(changes.changed.iter().map(|id| (*id, body(*id))));
+        commit.deliveries.extend(changes.removed.iter().map(|id| (*id, None)));
+        if commit.is_empty() {
+            return;
+        }
+        let mut failed = false;
+        while let Err(error) = self.store.commit(&commit).await {
+            if !failed {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "cannot write the state; nothing is counted or sent until it can be"
+                );
+                self.shared.own.state_writable.set(0);
+                failed = true;
+            }
+            self.shared.own.state_write_failures.inc();
+            tokio::time::sleep(Span::secs(1).to_std()).await;
+        }
+        if failed {
+            tracing::info!("the state can be written again");
+        }
+        self.shared.own.state_writable.set(1);
+        self.shared.own.deliveries_queued.set(self.outbox.open() as i64);
+        let alerts: Vec<Alert> = self.alerts().cloned().collect();
+        self.shared.write(|published| published.alerts = alerts);
+        self.shared.wake.notify_one();
+    }
+
+    /// Documents that differ from what is stored.
+    fn changed_documents(&mut self, commit: &mut Commit) {
+        for (name, book) in self.evaluation.take_changed() {
+            let body = if book.is_empty() { None } else { postcard::to_stdvec(book).ok() };
+            commit.documents.push(("book", name, body));
+        }
+        if self.stale.changed() {
+            commit.documents.push(("book", SOURCE_STALE.to_owned(), postcard::to_stdvec(&self.stale).ok()));
+        }
+        if let Some(body) = self
+            .router
+            .as_ref()
+            .and_then(|router| postcard::to_stdvec(router.saved()).ok())
+            .filter(|body| *body != self.saved_router)
+        {
+            commit.documents.push(("router", "router".to_owned(), Some(body.clone())));
+            self.saved_router = body;
+        }
+        if let Some(body) = postcard::to_stdvec(&self.evaluation.evaluated()).ok().filter(|body| *body != self.saved_ticks) {
+            commit.documents.push(("ticks", "ticks".to_owned(), Some(body.clone())));
+            self.saved_ticks = body;
+        }
+    }
+
+    /// Deliveries that are due, each with the way to deliver it; none where the configuration has it no more.
+    pub async fn lease(&mut self, now: Time) -> Vec<(Delivery, Option<Integration>)> {
+        let leased = self.outbox.lease(now);
+        if !leased.is_empty() {
+            // The lease is stored before anything is sent, so that a kill is known to have been in between.
+            self.save(Commit::default(), now).await;
+        }
+        let find = |delivery: &Delivery| {
+            let all = self.integrations.get(&delivery.receiver)?;
+            all.iter().find(|known| known.index == delivery.integration && known.kind == delivery.kind).cloned()
+        };
+        leased
+            .into_iter()
+            .map(|delivery| (find(&delivery), delivery))
+            .map(|(integration, delivery)| (delivery, integration))
+            .collect()
+    }
+
+    /// Notes what came of an attempt.
+    pub async fn record(&mut self, delivery: &Delivery, outcome: &Outcome, now: Time) {
+        let recorded = self.outbox.record(delivery.id, outcome, now, clock::jitter(delivery.id));
+        let (receiver, integration) = (delivery.receiver.clone(), delivery.kind.clone());
+        let word = match (&recorded, outcome) {
+            (Some(Recorded::Delivered), _) => "delivered",
+            (Some(Recorded::RetryAt(_)), _) => "retried",
+            (_, Outcome::Rejected { .. }) => "rejected",
+            _ => "given_up",
+        };
+        match outcome {
+            Outcome::Delivered => tracing::info!(receiver, integration, group = delivery.notification.group_key, "delivered"),
+            Outcome::Retry { reason, .. } | Outcome::Rejected { reason } => {
+                tracing::warn!(
+                    receiver,
+                    integration,
+                    group = delivery.notification.group_key,
+                    outcome = word,
+                    reason,
+                    "not delivered"
+                );
+            }
+        }
+        let labels = DeliveryLabels { receiver, integration, outcome: word.to_owned() };
+        self.shared.own.deliveries.get_or_create(&labels).inc();
+        if let (Some(Recorded::GivenUp { newer_waits: false, .. }), Some(router)) = (&recorded, &mut self.router) {
+            router.forget_log(&delivery.receiver, delivery.integration, &delivery.notification.group_key);
+        }
+        self.save(Commit::default(), now).await;
+    }
+
+    /// When the next delivery is due.
+    pub fn next_delivery(&self) -> Option<Time> {
+        self.outbox.next_due()
+    }
+
+    /// Keys that were counted in a table for rows of a span.
+    pub async fn counted(&mut self, source: &str, table: &str, from: Time, to: Time) -> Result<FxHashSet<Key>> {
+        let packs = self.store.counted(source, table, from, to).await?;
+        Ok(packs.iter().flat_map(|pack| unpack_keys(pack)).collect())
+    }
+
+    /// Drops counted keys that no repair pass asks for again.
+    pub async fn forget_counted(&mut self, now: Time) {
+        let commit = Commit { forget_counted: Some(now - self.repair_window - COUNTED_SLACK), ..Commit::default() };
+        self.save(commit, now).await;
+    }
+
+    /// Notes how far behind the clock each source is, and how much is stored.
+    pub fn measure(&self, now: Time) {
+        self.shared.own.state_bytes.set(self.store.bytes() as i64);
+        for (source, state) in &self.sources {
+            let lag = (now - state.polled_at).as_secs_f64().max(0.0);
+            self.shared.own.source_lag.get_or_create(&SourceLabel { source: source.clone() }).set(lag);
+        }
+    }
+
+    /// Writes everything down into one file, the last thing before the end.
+    pub async fn close(&mut self) -> Result<()> {
+        self.checkpoint().await?;
+        self.store.shrink().await
+    }
+}
+
+fn counted(batch: &Batch) -> Vec<Counted> {
+    let tables = batch.tables.iter().filter(|table| !table.moved.counted.is_empty());
+    let times = |table: &crate::source::TableBatch| table.moved.counted.iter().map(|(_, time)| *time).collect::<Vec<_>>();
+    let pack = |table: &crate::source::TableBatch| Counted {
+        source: batch.source.clone(),
+        table: table.table.clone(),
+        oldest: times(table).into_iter().min().unwrap_or_default(),
+        newest: times(table).into_iter().max().unwrap_or_default(),
+        keys: pack_keys(&table.moved.counted),
+    };
+    tables.map(pack).collect()
+}

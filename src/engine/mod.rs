@@ -1,0 +1,183 @@
+//! The only wiring: sources to the core, the core to receivers, time and signals to both.
+
+pub mod clock;
+pub mod shared;
+pub mod stale;
+pub mod core;
+pub mod deliver;
+pub mod ingest;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+use anyhow::{Context, Result, anyhow};
+use futures_util::FutureExt;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{self, Config, Source};
+use crate::diag::{Diagnostic, Severity};
+use crate::engine::core::Core;
+use crate::engine::shared::{Published, Shared};
+use crate::export::own::Own;
+use crate::store::Store;
+use crate::time::Span;
+
+/// How often time alone is looked at: groups that are due, sources that became stale.
+const TICK: Span = Span::millis(250);
+/// How long all may take to end when the daemon is told to stop.
+const GRACE: Span = Span::secs(4);
+
+/// A running modelwatch.
+#[derive(Debug)]
+pub struct Daemon {
+    path: PathBuf,
+    /// What a reload cannot change: address, state file and the URL in messages, as configured.
+    fixed: (SocketAddr, PathBuf, String),
+    /// Where HTTP is served.
+    pub address: SocketAddr,
+    /// All state.
+    pub core: Arc<Mutex<Core>>,
+    /// What others may look at.
+    pub shared: Arc<Shared>,
+    readers: Mutex<Readers>,
+    stop: watch::Sender<bool>,
+}
+
+/// The tasks that read sources; a reload replaces them.
+#[derive(Debug, Default)]
+struct Readers {
+    /// What is read, for a reload that fails.
+    sources: Vec<Source>,
+    wanted: BTreeSet<String>,
+    tasks: JoinSet<()>,
+    stop: Option<watch::Sender<bool>>,
+}
+
+impl Readers {
+    async fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send_replace(true);
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn start(&mut self, core: &Arc<Mutex<Core>>, shared: &Arc<Shared>) {
+        let (stop, stopped) = watch::channel(false);
+        for source in &self.sources {
+            let (source, wanted) = (source.clone(), self.wanted.clone());
+            self.tasks.spawn(vital(ingest::run(source, wanted, core.clone(), shared.clone(), stopped.clone())));
+        }
+        self.stop = Some(stop);
+    }
+}
+
+/// A task without which the daemon would only look alive: should it panic, the process ends, and what is stored is sound.
+async fn vital(task: impl Future<Output = ()>) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        std::process::abort();
+    }
+}
+
+/// What all parts share, with nothing in it yet.
+pub fn shared() -> Arc<Shared> {
+    Arc::new(Shared {
+        published: RwLock::new(Published::default()),
+        own: Own::new(env!("CARGO_PKG_VERSION")),
+        wake: Notify::new(),
+    })
+}
+
+impl Daemon {
+    /// Opens the state, binds the address and begins to read and to deliver; HTTP is the caller's.
+    pub async fn start(path: PathBuf, config: Config) -> Result<(Arc<Daemon>, TcpListener)> {
+        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        let store = Store::open(Some(&config.state)).await?;
+        let shared = shared();
+        let external_url = if config.listen.port() == 0 { format!("http://{address}") } else { config.external_url.clone() };
+        let fixed = (config.listen, config.state.clone(), config.external_url.clone());
+        let mut readers = Readers { sources: config.sources.clone(), wanted: config.wanted_dimensions(), ..Readers::default() };
+        let core = Arc::new(Mutex::new(Core::open(store, config, shared.clone(), clock::now()).await?));
+        readers.start(&core, &shared);
+        shared.own.reload_successful.set(1);
+        shared.own.reload_timestamp.set(clock::now().as_secs_f64());
+        let (stop, stopped) = watch::channel(false);
+        let deliver = deliver::run(core.clone(), shared.clone(), external_url, deliver::client()?, stopped.clone());
+        tokio::spawn(vital(deliver));
+        tokio::spawn(vital(tick(core.clone(), stopped)));
+        Ok((Arc::new(Daemon { path, fixed, address, core, shared, readers: Mutex::new(readers), stop }), listener))
+    }
+
+    /// Reads the configuration again; where it is at fault, all stays as it is and the faults come back.
+    pub async fn reload(&self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let mut readers = self.readers.lock().await;
+        let own = &self.shared.own;
+        let (config, mut faults) = config::load(&self.path);
+        let Some(config) = config else {
+            own.reload_successful.set(0);
+            for fault in &faults {
+                tracing::error!("{fault}");
+            }
+            tracing::error!("the configuration was not reloaded; the last good one stays in force");
+            return Err(faults);
+        };
+        if (config.listen, &config.state, &config.external_url) != (self.fixed.0, &self.fixed.1, &self.fixed.2) {
+            let message = "`listen`, `state` and `external_url` stay as they were";
+            let warning = Diagnostic::nowhere("needs-restart", message).help("restart modelwatch to change them");
+            faults.push(Diagnostic { severity: Severity::Warning, ..warning });
+        }
+        faults.iter().for_each(|fault| tracing::warn!("{fault}"));
+        readers.stop().await;
+        let (sources, wanted) = (config.sources.clone(), config.wanted_dimensions());
+        let reloaded = self.core.lock().await.reload(config, clock::now()).await;
+        if reloaded.is_ok() {
+            (readers.sources, readers.wanted) = (sources, wanted);
+        }
+        readers.start(&self.core, &self.shared);
+        if let Err(error) = reloaded {
+            own.reload_successful.set(0);
+            tracing::error!(error = format!("{error:#}"), "the configuration was not reloaded; the last good one stays in force");
+            return Err(vec![Diagnostic::nowhere("state", format!("{error:#}"))]);
+        }
+        own.reload_successful.set(1);
+        own.reload_timestamp.set(clock::now().as_secs_f64());
+        tracing::info!("configuration reloaded");
+        Ok(faults)
+    }
+
+    /// A receiver that learns when the daemon stops.
+    pub fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Stops reading and delivering, and writes everything down. What is being sent is sent again after the next start.
+    pub async fn stop(self: Arc<Daemon>) -> Result<()> {
+        self.stop.send_replace(true);
+        let end = async {
+            self.readers.lock().await.stop().await;
+            self.core.lock().await.close().await
+        };
+        let late = "the state could not be written in time; what was read since is read again after the next start";
+        tokio::time::timeout(GRACE.to_std(), end).await.map_err(|_| anyhow!(late))?
+    }
+}
+
+async fn tick(core: Arc<Mutex<Core>>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        {
+            let mut core = core.lock().await;
+            let now = clock::now();
+            core.tick(now).await;
+            core.measure(now);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TICK.to_std()) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
