@@ -116,11 +116,9 @@ impl Core {
         let (ledger, totals) = ledger.relayout(totals, layout);
         self.ledger = ledger;
         self.shared.write(|published| (published.totals, published.unresolved) = (totals, BTreeMap::new()));
+        let mut told = false;
         while let Err(error) = self.checkpoint().await {
-            tracing::error!(error = format!("{error:#}"), "cannot write the state; nothing is counted or sent until it can be");
-            self.shared.own.state_writable.set(0);
-            self.shared.own.state_write_failures.inc();
-            tokio::time::sleep(Span::secs(1).to_std()).await;
+            not_written(&self.shared, &error, &mut told).await;
         }
     }
 
@@ -341,20 +339,11 @@ impl Core {
         if commit.is_empty() {
             return;
         }
-        let mut failed = false;
+        let mut told = false;
         while let Err(error) = self.store.commit(&commit).await {
-            if !failed {
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "cannot write the state; nothing is counted or sent until it can be"
-                );
-                self.shared.own.state_writable.set(0);
-                failed = true;
-            }
-            self.shared.own.state_write_failures.inc();
-            tokio::time::sleep(Span::secs(1).to_std()).await;
+            not_written(&self.shared, &error, &mut told).await;
         }
-        if failed {
+        if told {
             tracing::info!("the state can be written again");
         }
         self.shared.own.state_writable.set(1);
@@ -468,6 +457,16 @@ impl Core {
         self.checkpoint().await?;
         self.store.shrink().await
     }
+}
+
+/// The state could not be written: says so once, and waits before the next try.
+async fn not_written(shared: &Shared, error: &anyhow::Error, told: &mut bool) {
+    if !std::mem::replace(told, true) {
+        tracing::error!(error = format!("{error:#}"), "cannot write the state; nothing is counted or sent until it can be");
+    }
+    shared.own.state_writable.set(0);
+    shared.own.state_write_failures.inc();
+    tokio::time::sleep(Span::secs(1).to_std()).await;
 }
 
 fn counted(batch: &Batch) -> Vec<Counted> {
