@@ -10,9 +10,10 @@ use std::sync::{Arc, LazyLock};
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use regex::Regex;
+use serde_json::{Value, json};
 
 /// A file that was read: its name as the user gave it and its text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct File {
     /// As the user wrote it, for `file:line:col`.
     pub name: String,
@@ -37,7 +38,16 @@ impl Place {
 
     /// Line and column, both from 1; the column counts characters.
     pub fn line_column(&self) -> (usize, usize) {
-        let before = &self.file.text[..self.bytes.start];
+        self.line_column_of(self.bytes.start)
+    }
+
+    /// Line and column after its last character.
+    pub fn end(&self) -> (usize, usize) {
+        self.line_column_of(self.bytes.end)
+    }
+
+    fn line_column_of(&self, at: usize) -> (usize, usize) {
+        let before = &self.file.text[..at];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
@@ -50,6 +60,16 @@ pub enum Severity {
     Error,
     /// It can, but probably not as meant.
     Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
 }
 
 /// One fault.
@@ -83,9 +103,43 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Error, code, place: None, message: message.into(), help: None }
     }
 
+    /// Whether a file or database that was named could not be read at all.
+    pub fn is_unreadable(&self) -> bool {
+        self.code == "unreadable" && self.place.is_none()
+    }
+
     /// The same with advice.
     pub fn help(self, help: impl Into<String>) -> Diagnostic {
         Diagnostic { help: Some(help.into()), ..self }
+    }
+
+    /// For machines: `severity`, `code`, `message`, `help`, and `file` with `line`, `column`, `end_line`, `end_column` from 1.
+    pub fn json(&self) -> Value {
+        let mut json = json!({ "severity": self.severity.as_str(), "code": self.code, "message": self.message });
+        if let Some(place) = &self.place {
+            let ((line, column), (end_line, end_column)) = (place.line_column(), place.end());
+            let at = [("line", line), ("column", column), ("end_line", end_line), ("end_column", end_column)];
+            at.into_iter().for_each(|(key, n)| json[key] = json!(n));
+            json["file"] = json!(place.file.name);
+        }
+        if let Some(help) = &self.help {
+            json["help"] = json!(help);
+        }
+        json
+    }
+
+    /// As an annotation of GitHub Actions: `::error file=rules/a.yml,line=3,...::message`.
+    pub fn github(&self) -> String {
+        let text = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        let property = |value: &str| text(value).replace(':', "%3A").replace(',', "%2C");
+        let mut out = format!("::{} ", self.severity.as_str());
+        if let Some(place) = &self.place {
+            let ((line, column), (end_line, end_column)) = (place.line_column(), place.end());
+            out += &format!("file={},line={line},col={column},", property(&place.file.name));
+            out += &format!("endLine={end_line},endColumn={end_column},");
+        }
+        let help = self.help.as_ref().map_or(String::new(), |help| format!("\nhint: {help}"));
+        out + &format!("title={}::{}", property(self.code), text(&format!("{}{help}", self.message)))
     }
 
     /// Draws the excerpt with its caret, as compilers do.
@@ -197,6 +251,21 @@ mod tests {
         ] {
             assert_eq!(without_secrets(text), shown);
         }
+    }
+
+    #[test]
+    fn machines_are_told_the_place() {
+        let file = Arc::new(File { name: "a,b.yml".to_owned(), text: "x: 1\n\u{e9}: 5%\n".to_owned() });
+        let fault = Diagnostic::error("bad-value", &Place { file, bytes: 9..11 }, "5% of what").help("say it");
+        assert_eq!(
+            fault.json().to_string(),
+            r#"{"code":"bad-value","column":4,"end_column":6,"end_line":2,"file":"a,b.yml","help":"say it","line":2,"message":"5% of what","severity":"error"}"#
+        );
+        assert_eq!(
+            fault.github(),
+            "::error file=a%2Cb.yml,line=2,col=4,endLine=2,endColumn=6,title=bad-value::5%25 of what%0Ahint: say it"
+        );
+        assert_eq!(Diagnostic::nowhere("unreadable", "no").github(), "::error title=unreadable::no");
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub struct Event {
     pub time: Time,
     /// Which dimensions it has.
     pub shape: u32,
-    /// How many calls it stands for; 0 where it only adds tokens and cost to a call that is counted already.
+    /// How many calls it stands for; 0 where it only adds tokens and cost, measures and marks to a call that is counted
+    /// already, as abandoned.
     pub count: u32,
     /// How the call ended; of no meaning for error records.
     pub outcome: Outcome,
@@ -46,4 +47,10 @@ pub struct Event {
     pub cost: Option<NanoUsd>,
     /// How long it took, in microseconds.
     pub latency: Option<i64>,
+    /// Measures that some rule reads, in the order of their table, in millionths of their unit; none where unknown.
+    /// Empty where the call was abandoned.
+    pub measures: Vec<Option<i64>>,
+    /// Digests of the values of dimensions that some rule counts the distinct values of (users), in the order of their
+    /// table; none where there is no value. Empty where the call was abandoned. Kept apart from the shape, which so many values would multiply.
+    pub marks: Vec<Option<u64>>,
 }

@@ -133,7 +133,7 @@ impl Matcher {
             .ok_or_else(fault)?;
         let value = match rest.strip_prefix('"') {
             Some(quoted) => unescape(quoted).ok_or_else(fault)?,
-            None if rest.contains('"') => return Err(fault()),
+            None if rest.contains('"') || rest.starts_with(['=', '~', '!', '\'']) => return Err(fault()),
             None => rest.to_owned(),
         };
         if !is_label_name(name) {
@@ -146,7 +146,10 @@ impl Matcher {
     pub fn new(name: &str, op: Op, value: String) -> Result<Matcher, String> {
         let regex = match op {
             Op::Match | Op::NotMatch => {
-                Some(Regex::new(&format!("^(?:{value})$")).map_err(|e| format!("`{value}` is no regular expression: {e}"))?)
+                // Where it is wrong is drawn in further lines; the last one says what.
+                let reason = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().replace("error: ", "");
+                let regex = Regex::new(&format!("^(?:{value})$"));
+                Some(regex.map_err(|error| format!("`{value}` is no regular expression: {}", reason(error)))?)
             }
             Op::Equal | Op::NotEqual => None,
         };

@@ -13,6 +13,7 @@ use crate::event::Key;
 use crate::export::totals::TableTotals;
 use crate::labels::Matcher;
 use crate::limits::CATCH_UP;
+use crate::rule::Rule;
 use crate::source::{Batch, Kind, Position};
 use crate::time::{Span, Time};
 use crate::window::{Handle, Need, Selector, Stored, Table, Windows};
@@ -25,30 +26,38 @@ pub struct Layout {
     labels: Vec<String>,
     max_series: usize,
     lateness: Span,
-    /// Dimensions, matchers, what is needed of them and how often.
-    needs: Vec<(Vec<String>, Vec<String>, Need, Span)>,
+    wants: Vec<Want>,
+}
+
+/// What a rule reads of the windows, as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Want {
+    by: Vec<String>,
+    matchers: Vec<String>,
+    slower_than: Option<Span>,
+    need: Need,
+    resolution: Span,
+}
+
+impl Want {
+    fn of((selector, need, resolution): (Selector, Need, Span)) -> Want {
+        let matchers = selector.matchers.iter().map(ToString::to_string).collect();
+        Want { by: selector.by, matchers, slower_than: selector.slower_than, need, resolution }
+    }
+
+    fn selector(&self) -> Selector {
+        // They were read from a valid configuration.
+        let matchers = self.matchers.iter().filter_map(|text| Matcher::parse(text).ok()).collect();
+        Selector { by: self.by.clone(), matchers, slower_than: self.slower_than }
+    }
 }
 
 impl Layout {
     /// What a configuration asks for.
     pub fn of(config: &Config) -> Layout {
-        let wanted = config.wanted_dimensions();
-        let tables = config.sources.iter().flat_map(|source| {
-            source.tables.iter().map(|mapping| Table {
-                source: source.name.clone(),
-                name: mapping.name.clone(),
-                kind: mapping.kind,
-                dimensions: mapping.wanted(&wanted).map(|dimension| dimension.name.clone()).collect(),
-                failures_are_errors: mapping.kind == Kind::Usage && !source.has_error_table(),
-            })
-        });
-        let rules = config.rules.iter().flat_map(|rule| {
-            let matchers: Vec<String> = rule.selector.matchers.iter().map(ToString::to_string).collect();
-            rule.needs().into_iter().map(move |need| (rule.selector.by.clone(), matchers.clone(), need, rule.interval))
-        });
         Layout {
-            tables: tables.collect(),
-            needs: rules.collect(),
+            tables: config.tables(&config.wanted()),
+            wants: config.rules.iter().flat_map(Rule::needs).map(Want::of).collect(),
             labels: config.dimensions.clone(),
             max_series: config.max_series,
             lateness: config.lateness(),
@@ -134,13 +143,11 @@ impl Checkpoint {
         let read_before: BTreeSet<String> = read_before.map(|(table, _)| table.source.clone()).collect();
         let mut windows = Windows::new(layout.tables.clone(), layout.max_series, layout.lateness);
         windows.restore(self.windows);
-        for (by, matchers, need, interval) in &layout.needs {
-            // They were read from a valid configuration.
-            let matchers = matchers.iter().filter_map(|text| Matcher::parse(text).ok()).collect();
-            windows.need(&Selector { by: by.clone(), matchers }, *need, *interval, &read_before);
+        for want in &layout.wants {
+            windows.need(&want.selector(), &want.need, want.resolution, &read_before);
         }
         let by = ["source", "table"].into_iter().map(str::to_owned).chain(layout.labels.iter().cloned()).collect();
-        let runs = windows.need(&Selector { by, matchers: Vec::new() }, Need::Run, Span::secs(15), &read_before);
+        let runs = windows.need(&Selector { by, ..Selector::default() }, &Need::Run, Span::ZERO, &read_before);
         windows.settle_needs(tables.iter().map(|counted| counted.shapes.as_slice()));
         let parked = old.into_values().collect();
         let ledger = Ledger { layout, tables, parked, caught_up: BTreeSet::new(), windows, runs };

@@ -16,6 +16,9 @@ pub const MAX_LATENCY: Span = Span::secs(30 * 86_400);
 /// The most calls that one row stands for; it fits an event's 32 bits, and 18 billion such rows fit a total. More is
 /// refused like [`MAX_COST`]: the row counts as one call.
 pub const MAX_COUNT: u64 = 1_000_000_000;
+/// The largest measure of one row, in millionths of its unit, and the smallest with a minus: a million million. It
+/// fits 64 bits, though a sum of ten does not; more is refused like [`MAX_COST`].
+pub const MAX_MEASURE: i64 = 1_000_000_000_000 * 1_000_000;
 /// Bytes of a dimension's value; longer ones are cut, since whoever may choose the name of a model could fill every scrape.
 pub const VALUE_BYTES: usize = 256;
 /// Rows that one batch holds before it is committed; bounds memory and what a kill -9 makes us read again.
@@ -59,3 +62,12 @@ pub const RETENTION: Span = Span::secs(120 * 3_600);
 pub const MAX_ENDED: usize = 10_000;
 /// Alerts of one rule at once, unless its group says `limit`; more are an error of the rule.
 pub const MAX_ALERTS: usize = 10_000;
+/// Rows of one answer to a query of a rule, ten times the alerts that a rule may have; more are an error of the rule.
+pub const MAX_ANSWER_ROWS: usize = 100_000;
+/// Bytes of their texts, a hundred thousand ids twice over; more are an error of the rule.
+pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Answers that are kept of one query, an hour of them at the usual pace, for instants that are evaluated again; the oldest
+/// go first, and late rows from before what is left change nothing.
+pub const MAX_ANSWERS: usize = 64;
+/// Rows of one test: a gigabyte; a row may stand for many calls instead.
+pub const MAX_TEST_ROWS: usize = 2_000_000;

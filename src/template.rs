@@ -22,10 +22,25 @@ mod rewrite;
 /// The one template of an environment.
 const NAME: &str = "text";
 
+/// What a template may say of an alert.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// `$labels`
+    pub labels: &'a Labels,
+    /// `$value`
+    pub value: f64,
+    /// `$evidence`: what was compared with what.
+    pub evidence: &'a str,
+    /// `$top`: who contributed most.
+    pub top: &'a str,
+}
+
 /// A text with its places to fill in; read once, rendered often, cheap to clone.
 #[derive(Clone)]
 pub struct Template {
     text: Arc<str>,
+    /// There is no place to fill in.
+    is_plain: bool,
     environment: Arc<Environment<'static>>,
 }
 
@@ -35,7 +50,12 @@ impl Template {
         let mut environment = functions::environment();
         let source = rewrite::to_jinja(text)?;
         environment.add_template_owned(NAME, source).map_err(|error| reason(&error))?;
-        Ok(Template { text: text.into(), environment: Arc::new(environment) })
+        Ok(Template { text: text.into(), is_plain: !text.contains("{{"), environment: Arc::new(environment) })
+    }
+
+    /// Whether there is no place to fill in.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// The template as it was written.
@@ -43,16 +63,26 @@ impl Template {
         &self.text
     }
 
-    /// Fills in an alert's labels and value; the error says which function could not do what.
-    pub fn render(&self, labels: &Labels, value: f64) -> Result<String, String> {
-        let context = context! { labels => Value::from_object(functions::LabelsValue(labels.clone())), value => value };
+    /// The labels that it names.
+    pub fn labels(&self) -> Vec<String> {
+        rewrite::labels(&self.text)
+    }
+
+    /// Fills in what is known of an alert; the error says which function could not do what.
+    pub fn render(&self, facts: &Facts<'_>) -> Result<String, String> {
+        if self.is_plain {
+            return Ok(self.text.to_string());
+        }
+        let Facts { labels, value, evidence, top } = *facts;
+        let labels = Value::from_object(functions::LabelsValue(labels.clone()));
+        let context = context! { labels, value, evidence, top };
         let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
         rendered.map_err(|error| reason(&error))
     }
 
     /// The same, but a failure is told in the text itself, beside the template: an alert is never lost to its words.
-    pub fn render_or_explain(&self, labels: &Labels, value: f64) -> String {
-        self.render(labels, value).unwrap_or_else(|error| format!("<error expanding template: {error}> {}", self.text))
+    pub fn render_or_explain(&self, facts: &Facts<'_>) -> String {
+        self.render(facts).unwrap_or_else(|error| format!("<error expanding template: {error}> {}", self.text))
     }
 }
 
@@ -81,10 +111,14 @@ mod tests {
         [("model", "gpt-4o"), ("org", "a<b>&c"), ("instance", "db:5432")].into_iter().collect()
     }
 
+    fn facts(labels: &Labels, value: f64) -> Facts<'_> {
+        Facts { labels, value, evidence: "12 of 40 failed", top: "chat 9, search 3" }
+    }
+
     #[track_caller]
     fn check(text: &str, value: f64, expected: &str) {
         let template = Template::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-        assert_eq!(template.render(&sample(), value).as_deref(), Ok(expected), "{text}");
+        assert_eq!(template.render(&facts(&sample(), value)).as_deref(), Ok(expected), "{text}");
     }
 
     #[test]
@@ -94,6 +128,7 @@ mod tests {
         check("{{$labels.model}}/{{.Labels.model}}/{{$.Labels.model}}: {{.Value}}", 0.25, "gpt-4o/gpt-4o/gpt-4o: 0.25");
         check("{{ $labels.absent }}|{{ $labels.absent | toUpper }}", 1.0, "|");
         check("{{ $labels.org }}", 1.0, "a<b>&c");
+        check("{{ $evidence }}{{ if $top }} ({{ $top }}){{ end }}", 1.0, "12 of 40 failed (chat 9, search 3)");
         check("{{ $labels }}", 1.0, "map[instance:db:5432 model:gpt-4o org:a<b>&c]");
         check("{{ $value }}", 1e6, "1e+06");
         check("{{ $value }}", f64::INFINITY, "+Inf");
@@ -108,6 +143,13 @@ mod tests {
     fn text_of_other_template_languages_is_text() {
         check("{# no comment #} {% no block %} \\ \" {{ \"{{\" }}", 1.0, "{# no comment #} {% no block %} \\ \" {{");
         check("a }} b", 1.0, "a }} b");
+    }
+
+    #[test]
+    fn labels_are_those_of_actions() {
+        let text =
+            "$labels.a {{/* $labels.b */}}{{ if eq $labels.c \"$labels.d\" }}{{- .Labels.e | title -}}{{ end }}{{ $labels.c }}";
+        assert_eq!(Template::parse(text).unwrap().labels(), ["c", "e"]);
     }
 
     #[test]
@@ -229,9 +271,9 @@ mod tests {
         ] {
             let text = format!("lead {text}");
             let template = Template::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
-            let error = template.render(&sample(), 5.0).expect_err(&text);
+            let error = template.render(&facts(&sample(), 5.0)).expect_err(&text);
             assert!(error.contains(part), "{text}: {error}");
-            let told = template.render_or_explain(&sample(), 5.0);
+            let told = template.render_or_explain(&facts(&sample(), 5.0));
             assert!(told.contains(part) && told.contains(&text), "{told}");
         }
     }

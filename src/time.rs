@@ -62,7 +62,8 @@ impl Time {
         Time(-((-self.0).div_euclid(step.0)) * step.0)
     }
 
-    fn to_jiff(self) -> jiff::Timestamp {
+    /// The same as jiff has it, at most its first or last instant.
+    pub fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
     }
 }
@@ -96,6 +97,15 @@ impl Span {
     /// For timers and timeouts; a negative span is zero.
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_micros(self.0.max(0) as u64)
+    }
+
+    /// The longest span that both are multiples of; nothing is a multiple of any.
+    pub fn common(self, other: Span) -> Span {
+        let (mut a, mut b) = (self.0.abs(), other.0.abs());
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        Span(a)
     }
 
     /// Reads Prometheus' notation: units from large to small, each at most once.

@@ -1,19 +1,20 @@
 //! YAML files read so that every fault is found at once, each with its place.
 //!
 //! A typed deserializer stops at the first fault. Here the parser (serde-saphyr, behind the name serde_yaml) makes a
-//! tree in which each node knows its bytes, and a [`Fields`] reads one map of it: each key is asked for once, with the
-//! function that parses its value; what was not asked for is an unknown key. Faults go to the [`Faults`] and reading
-//! goes on.
+//! tree in which each node knows its bytes, and a [`Fields`] reads one map of it: each key is asked for with the reader of
+//! its value; what was not asked for is an unknown key. Faults go to the [`Faults`] and reading goes on. A reader
+//! ([`Read`]) knows the JSON Schema of what it takes, so that [`schema`] tells what may stand in a file.
 //!
 //! ```
 //! # use modelwatch::{yaml::{self, Faults}, time::Span};
 //! let mut faults = Faults::default();
 //! let root = yaml::parse("demo.yml", "within: 1h\nmore_then: 3\n", &mut faults).unwrap();
-//! let mut fields = root.fields(&mut faults).unwrap();
-//! assert_eq!(fields.optional("within", &mut faults, yaml::span), Some(Span::secs(3600)));
-//! assert_eq!(fields.required("more_than", &mut faults, yaml::whole), None);
-//! fields.finish(&mut faults); // `more_than` is missing, `more_then` is unknown: two faults, both reported
-//! assert_eq!(faults.0.len(), 2);
+//! let more_than = root.map(&mut faults, |fields, faults| {
+//!     assert_eq!(fields.optional("within", faults, yaml::SPAN), Some(Span::secs(3600)));
+//!     fields.required("more_than", faults, yaml::WHOLE)
+//! });
+//! // `more_than` is missing, `more_then` is unknown: two faults, both reported.
+//! assert_eq!((more_than, faults.0.len()), (None, 2));
 //! ```
 
 use std::fmt;
@@ -23,9 +24,13 @@ use std::sync::Arc;
 use serde::de::{self, Deserialize, Deserializer};
 use serde_yaml::Spanned;
 
-use crate::diag::{Diagnostic, File, Place, nearest};
-use crate::secret::Secret;
-use crate::time::Span;
+use crate::diag::{Diagnostic, File, Place};
+
+mod fields;
+mod read;
+
+pub use fields::{Fields, schema};
+pub use read::*;
 
 /// The faults found so far.
 #[derive(Debug, Default)]
@@ -114,15 +119,23 @@ impl Node {
         Node { value, place: Place { file: file.clone(), bytes: start } }
     }
 
-    /// The keys and values, where it is a map; else a fault.
+    /// The keys and values, where it is a map, to end with [`Fields::finish`]; else a fault.
     pub fn fields(&self, faults: &mut Faults) -> Option<Fields<'_>> {
         match &self.value {
-            Value::Map(pairs) => Some(Fields { node: self, pairs, asked: Vec::new() }),
+            Value::Map(pairs) => Some(Fields::new(self, pairs)),
             _ => {
                 faults.error("wrong-type", self, format!("expected a map of keys and values, found {}", self.kind()));
                 None
             }
         }
+    }
+
+    /// Reads a map by `parse`, and reports the keys that it did not ask for.
+    pub fn map<'a, T>(&'a self, faults: &mut Faults, parse: impl FnOnce(&mut Fields<'a>, &mut Faults) -> Option<T>) -> Option<T> {
+        let mut fields = self.fields(faults)?;
+        let value = parse(&mut fields, faults);
+        fields.finish(faults);
+        value
     }
 
     /// The value under a key of a map, for faults that concern it; the node itself where there is none.
@@ -163,163 +176,6 @@ impl Node {
             Value::Map(_) => "a map",
         }
     }
-}
-
-/// One map while it is read; end with [`Fields::finish`].
-#[derive(Debug)]
-pub struct Fields<'a> {
-    /// The map itself, for faults that concern all of it.
-    pub node: &'a Node,
-    pairs: &'a [(Node, Node)],
-    asked: Vec<&'static str>,
-}
-
-impl<'a> Fields<'a> {
-    /// The value under a key, unparsed; null counts as absent.
-    pub fn node(&mut self, key: &'static str) -> Option<&'a Node> {
-        if !self.asked.contains(&key) {
-            self.asked.push(key);
-        }
-        let (_, value) = self.pairs.iter().find(|(name, _)| name.key_name() == key)?;
-        (!matches!(value.value, Value::Null)).then_some(value)
-    }
-
-    /// The value under a key as `parse` reads it; none where it is absent or at fault.
-    pub fn optional<T>(
-        &mut self,
-        key: &'static str,
-        faults: &mut Faults,
-        parse: impl FnOnce(&Node) -> Result<T, String>,
-    ) -> Option<T> {
-        let node = self.node(key)?;
-        match parse(node) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                faults.error("bad-value", node, format!("{key}: {message}"));
-                None
-            }
-        }
-    }
-
-    /// Like `optional`, but its absence is a fault.
-    pub fn required<T>(
-        &mut self,
-        key: &'static str,
-        faults: &mut Faults,
-        parse: impl FnOnce(&Node) -> Result<T, String>,
-    ) -> Option<T> {
-        if self.node(key).is_none() {
-            faults.error("missing-key", self.node, format!("`{key}` is missing"));
-            return None;
-        }
-        self.optional(key, faults, parse)
-    }
-
-    /// All keys and values that were not asked for yet, as the caller's own (a map of free names).
-    pub fn rest(&mut self) -> Vec<(&'a Node, &'a Node)> {
-        let rest = self.pairs.iter().filter(|(name, _)| !self.asked.contains(&name.key_name()));
-        rest.map(|(name, value)| (name, value)).collect()
-    }
-
-    /// Reports the keys that nobody asked for, each with the known one it may have meant.
-    pub fn finish(mut self, faults: &mut Faults) {
-        for (key, _) in self.rest() {
-            let name = key.key_name();
-            let help = match nearest(name, self.asked.iter().copied()) {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => format!("known here: {}", self.asked.join(", ")),
-            };
-            faults.error_help("unknown-key", key, format!("unknown key `{name}`"), help);
-        }
-    }
-}
-
-/// Any scalar as the text that was written.
-pub fn text(node: &Node) -> Result<String, String> {
-    match &node.value {
-        Value::Text(text) => Ok(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Ok(node.written().to_owned()),
-        _ => Err(format!("expected text, found {}", node.kind())),
-    }
-}
-
-/// `true` or `false`.
-pub fn boolean(node: &Node) -> Result<bool, String> {
-    match node.value {
-        Value::Bool(value) => Ok(value),
-        _ => Err(format!("expected true or false, found {}", node.kind())),
-    }
-}
-
-/// A number.
-pub fn number(node: &Node) -> Result<f64, String> {
-    match node.value {
-        Value::Number(value) if value.is_finite() => Ok(value),
-        _ => Err(format!("expected a number, found {}", node.kind())),
-    }
-}
-
-/// A whole number that is not negative.
-pub fn whole(node: &Node) -> Result<u64, String> {
-    let value = number(node)?;
-    if value >= 0.0 && value.fract() == 0.0 && value < 9e15 {
-        Ok(value as u64)
-    } else {
-        Err(format!("expected a whole number from 0, found {}", node.written()))
-    }
-}
-
-/// A duration such as `5m`.
-pub fn span(node: &Node) -> Result<Span, String> {
-    Span::parse(&text(node)?)
-}
-
-/// A duration above zero.
-pub fn positive_span(node: &Node) -> Result<Span, String> {
-    let value = span(node)?;
-    if value > Span::ZERO { Ok(value) } else { Err("must be longer than 0s".to_owned()) }
-}
-
-/// A list, each item by `parse`; one scalar is a list of one. The first bad item is the fault.
-pub fn list<T>(parse: impl Fn(&Node) -> Result<T, String>) -> impl FnOnce(&Node) -> Result<Vec<T>, String> {
-    move |node| match &node.value {
-        Value::List(items) => items.iter().map(&parse).collect(),
-        Value::Map(_) => Err("expected a list, found a map".to_owned()),
-        _ => Ok(vec![parse(node)?]),
-    }
-}
-
-/// A map of free names to text, in the order of the file.
-pub fn texts(node: &Node) -> Result<Vec<(String, String)>, String> {
-    match &node.value {
-        Value::Map(pairs) => pairs.iter().map(|(key, value)| Ok((key.key_name().to_owned(), text(value)?))).collect(),
-        _ => Err(format!("expected a map of names to text, found {}", node.kind())),
-    }
-}
-
-/// A secret: the text, in which `${NAME}` stands for a variable of the environment.
-pub fn secret(node: &Node) -> Result<Secret, String> {
-    let written = text(node)?;
-    let (mut out, mut rest) = (String::new(), written.as_str());
-    while let Some((before, after)) = rest.split_once("${") {
-        let (name, tail) = after.split_once('}').ok_or("`${` without its `}`")?;
-        out += before;
-        out += &std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?;
-        rest = tail;
-    }
-    Ok(Secret::new(out + rest))
-}
-
-/// A secret from the file that is named (from the folder of the file that names it), without the white space around it.
-pub fn secret_file(node: &Node) -> Result<Secret, String> {
-    let path = text(node)?;
-    // Not to be repeated: it may be the secret itself.
-    if path.contains("://") {
-        return Err("expected the name of a file, found a URL".to_owned());
-    }
-    let path = node.place.beside(&path);
-    let content = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Ok(Secret::new(content.trim()))
 }
 
 /// The bytes of a place; from line and column where the parser knows no more.
@@ -411,6 +267,7 @@ impl<'de> de::Visitor<'de> for RawVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Span;
 
     #[test]
     fn places_are_exact_and_faults_all_found() {

@@ -37,6 +37,8 @@ pub struct Book {
     newest: Option<Time>,
     /// What is before it cannot be evaluated again.
     horizon: Option<Time>,
+    /// The rule as it was when it was last evaluated.
+    definition: String,
     #[serde(skip)]
     changed: bool,
 }
@@ -152,6 +154,12 @@ impl Book {
     /// Lets go of what is needed only to evaluate instants before `before` again. To be called now and then with the
     /// newest tick less the lateness; it is what bounds the book.
     pub fn forget(&mut self, before: Time) {
+        // The first one says that the rule was new then, which is to be known after a restart too.
+        self.changed |= self.horizon.is_none();
+        self.horizon = self.horizon.max(Some(before));
+        if self.undo.is_empty() && self.announced.is_empty() {
+            return;
+        }
         let size = |book: &Book| (book.undo.len(), book.announced.values().map(Vec::len).sum::<usize>());
         let size_before = size(self);
         self.undo.retain(|undo| undo.at >= before);
@@ -159,8 +167,24 @@ impl Book {
             incidents.retain(|incident| incident.to.is_none_or(|to| to >= before));
             !incidents.is_empty()
         });
-        self.horizon = self.horizon.max(Some(before));
         self.changed |= size(self) != size_before;
+    }
+
+    /// The rule is from now on as `definition` says. Where it was another, instants up to the newest are not evaluated
+    /// again: nobody is paged because it would have fired. Its alerts stay, until the next evaluation does not find them.
+    pub fn define(&mut self, definition: String) {
+        if self.definition == definition {
+            return;
+        }
+        if let Some(newest) = self.newest {
+            self.forget(newest + Span(1));
+        }
+        (self.definition, self.changed) = (definition, true);
+    }
+
+    /// The same book for a rule that has another key now.
+    pub fn moved(self) -> Book {
+        Book { changed: true, ..self }
     }
 
     /// The rule is gone: all that fires is resolved, all that is pending dropped.
@@ -177,9 +201,10 @@ impl Book {
         self.alerts.values()
     }
 
-    /// Whether there is nothing worth storing: no alert, and no past to return to.
-    pub fn is_empty(&self) -> bool {
-        self.alerts.is_empty() && self.undo.is_empty() && self.announced.is_empty()
+    /// Whether just so many alerts are known, and all of them fire and were found last time.
+    pub fn just_fires(&self, alerts: usize) -> bool {
+        let fires = |alert: &Alert| alert.state == State::Firing && alert.absent_since.is_none();
+        self.alerts.len() == alerts && self.alerts.values().all(fires)
     }
 
     /// Whether there is something to store since this was last asked, be it only a value.
@@ -189,6 +214,10 @@ impl Book {
 
     /// One evaluation, without a word about what was announced.
     fn advance(&mut self, policy: &Policy, findings: Vec<Finding>, at: Time, missing: Missing) -> Result<Vec<Change>, String> {
+        if findings.is_empty() && self.alerts.is_empty() {
+            self.newest = self.newest.max(Some(at));
+            return Ok(Vec::new());
+        }
         let mut found = BTreeMap::new();
         for finding in findings {
             if let Some(twin) = found.insert(finding.labels.clone(), finding) {

@@ -1,9 +1,12 @@
 //! The command line: one file a subcommand.
 
+pub mod backtest;
 pub mod check;
 pub mod demo;
 pub mod once;
 pub mod run;
+pub mod schema;
+pub mod test;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -27,6 +30,12 @@ enum Command {
     Run(run::Args),
     /// Check the configuration and its rules; every fault with its place.
     Check(check::Args),
+    /// Run the tests of rules on virtual time.
+    Test(test::Args),
+    /// Replay the past of the databases: what would have fired, and what would have been sent to whom.
+    Backtest(backtest::Args),
+    /// Print the JSON Schema of the files that people write, for editors.
+    Schema(schema::Args),
     /// Read everything, evaluate once, print metrics to stdout and alerts to stderr; send nothing.
     Once(once::Args),
     /// Show all of it on an embedded database with live made-up traffic and incidents.
@@ -43,6 +52,9 @@ pub async fn main(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => Ok(check::run(&args).await),
+        Command::Test(args) => test::run(&args),
+        Command::Backtest(args) => backtest::run(args).await,
+        Command::Schema(args) => schema::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(args).await,
         Command::Demo(args) => demo::run(args).await,
     };

@@ -1,6 +1,5 @@
 //! `modelwatch once`: the same as the daemon, for one read and one evaluation; nothing is sent.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,13 +12,18 @@ use crate::alert::State;
 use crate::api::exposition;
 use crate::cli::{EXIT_FAILURE, EXIT_FAULTS, load, show};
 use crate::config::Source;
+use crate::engine::asking::Asking;
 use crate::engine::core::Core;
 use crate::engine::ingest::{Counting, Fault, Session};
 use crate::engine::{clock, shared};
 use crate::export::prometheus::Format;
+use crate::source::Wanted;
 use crate::source::reader::FIRST_SLICE;
 use crate::store::Store;
-use crate::time::Time;
+use crate::time::{Span, Time};
+
+/// No poll waits for the queries of rules.
+const NO_HURRY: Span = Span(i64::MAX);
 
 /// Options of `once`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +47,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     };
     // Nothing is sent, so nothing is routed.
     config.route = None;
-    let (sources, wanted) = (config.sources.clone(), config.wanted_dimensions());
+    let (sources, wanted) = (config.sources.clone(), config.wanted());
     let store = Store::open(args.state.as_deref()).await?;
     let shared = shared();
     let core = Arc::new(Mutex::new(Core::open(store, config, shared.clone(), clock::now()).await?));
@@ -82,12 +86,15 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 /// Reads a source up to its now, or to `at`.
 async fn read(
     source: &Source,
-    wanted: &BTreeSet<String>,
+    wanted: &Wanted,
     core: &Arc<Mutex<Core>>,
     counting: &mut Counting,
     at: Option<Time>,
 ) -> Result<(), Fault> {
     let mut session = Session::open(source, wanted, core, counting, FIRST_SLICE).await?;
     while !session.turn(at).await? {}
-    Ok(())
+    let mut asking = Asking::default();
+    let asked = session.ask(&mut asking, at, NO_HURRY).await;
+    asking.faults().for_each(|fault| eprintln!("warning: the query of a rule has no answer: {fault}"));
+    asked
 }

@@ -1,26 +1,34 @@
 //! The whole configuration: one file, the rule files that it names, and every fault of all of them at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::diag::{Diagnostic, Severity, nearest};
+use serde_json::json;
+
+use crate::calendar::TimeIntervals;
+use crate::diag::{Diagnostic, Severity};
 use crate::labels::is_label_name;
 use crate::limits::MAX_SERIES;
 use crate::notify::{self, Integration};
 use crate::route::Route;
-use crate::rule::{self, Rule};
+use crate::rule::Rule;
 use crate::secret::Secret;
-use crate::source::{Database, Kind, Mapping};
+use crate::source::{Database, Kind, Mapping, Wanted};
 use crate::time::Span;
+use crate::window::Table;
 use crate::yaml::{self, Faults, Fields, Node, Value};
+
+mod files;
+mod rules;
+
+pub use files::Content;
+pub use rules::{is_test_file, read_rules};
 
 /// Every key with its default and a word on it.
 pub const SAMPLE: &str = include_str!("default.yml");
 
-/// What every configuration may be asked for though no mapping has it.
-const PSEUDO_DIMENSIONS: [&str; 2] = ["source", "table"];
 /// The dimensions that series on /metrics have.
 const DEFAULT_DIMENSIONS: [&str; 4] = ["provider", "model", "operation", "service"];
 
@@ -31,6 +39,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Our own state.
     pub state: PathBuf,
+    /// Whether it is read again when its files change.
+    pub watch: bool,
+    /// What its files held just before they were read.
+    pub content: Content,
     /// How people reach this process, for links.
     pub external_url: String,
     /// Databases that are read.
@@ -39,6 +51,8 @@ pub struct Config {
     pub dimensions: Vec<String>,
     /// Series a table may have.
     pub max_series: usize,
+    /// Intervals that rules and routes may name.
+    pub time_intervals: TimeIntervals,
     /// What is evaluated.
     pub rules: Vec<Rule>,
     /// Who is told; none where nobody is.
@@ -78,11 +92,28 @@ impl Source {
 }
 
 impl Config {
-    /// The dimensions that must be read: those exported, and those that rules look at.
-    pub fn wanted_dimensions(&self) -> BTreeSet<String> {
-        let rules = self.rules.iter().flat_map(|rule| rule.selector.dimensions());
-        let exported = self.dimensions.iter().map(String::as_str);
-        rules.chain(exported).chain(["error_type"]).map(str::to_owned).collect()
+    /// What must be read: the dimensions that are exported, and what rules look at.
+    pub fn wanted(&self) -> Wanted {
+        let mut wanted = wanted_by(&self.rules);
+        wanted.dimensions.extend(self.dimensions.iter().map(String::as_str).chain(["error_type"]).map(str::to_owned));
+        wanted
+    }
+
+    /// The tables as windows know them, source by source, where so much is read of them.
+    pub fn tables(&self, wanted: &Wanted) -> Vec<Table> {
+        let tables = |source: &Source| {
+            let table = |mapping: &Arc<Mapping>| Table {
+                source: source.name.clone(),
+                name: mapping.name.clone(),
+                kind: mapping.kind,
+                dimensions: mapping.wanted_dimensions(wanted).map(|dimension| dimension.name.clone()).collect(),
+                measures: mapping.wanted_measures(wanted).map(|measure| measure.name.clone()).collect(),
+                marks: mapping.wanted_marks(wanted).map(|mark| mark.name.clone()).collect(),
+                failures_are_errors: mapping.kind == Kind::Usage && !source.has_error_table(),
+            };
+            source.tables.iter().map(table).collect::<Vec<_>>()
+        };
+        self.sources.iter().flat_map(tables).collect()
     }
 
     /// The longest lateness of any table.
@@ -91,76 +122,124 @@ impl Config {
     }
 }
 
+/// What must be read for rules alone.
+pub fn wanted_by<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Wanted {
+    let mut wanted = Wanted::default();
+    for rule in rules {
+        wanted.dimensions.extend(rule.dimensions().map(|(name, _)| name.to_owned()));
+        wanted.measures.extend(rule.measures().map(|(name, _)| name));
+        wanted.marks.extend(rule.marks().map(|(name, _)| name));
+    }
+    wanted
+}
+
 /// Reads a configuration and its rule files; none where there is an error among the faults.
 pub fn load(path: &Path) -> (Option<Config>, Vec<Diagnostic>) {
+    load_with(path, None)
+}
+
+/// The same with `rules` instead of the rule files that it names, where they are given.
+pub fn load_with(path: &Path, rules: Option<&[PathBuf]>) -> (Option<Config>, Vec<Diagnostic>) {
     let mut faults = Faults::default();
+    let content = Content::of(path);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => return (None, vec![Diagnostic::nowhere("unreadable", format!("cannot read {}: {error}", path.display()))]),
     };
-    let config = parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new(".")), &mut faults);
+    let config = parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new(".")), rules, &mut faults);
     let broken = faults.0.iter().any(|fault| fault.severity == Severity::Error);
-    (config.filter(|_| !broken), faults.0)
+    (config.filter(|_| !broken).map(|config| Config { content, ..config }), faults.0)
 }
 
-/// Reads a configuration from its text; `folder` is where relative rule files are.
-pub fn parse(name: &str, text: &str, folder: &Path, faults: &mut Faults) -> Option<Config> {
+/// Reads a configuration from its text; `folder` is where relative rule files are, `rules` are given instead of them.
+pub fn parse(name: &str, text: &str, folder: &Path, rules: Option<&[PathBuf]>, faults: &mut Faults) -> Option<Config> {
     let root = yaml::parse(name, text, faults)?;
-    let mut fields = root.fields(faults)?;
-    let listen = fields.optional("listen", faults, address).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9464)));
-    let state = fields.optional("state", faults, yaml::text).unwrap_or_else(|| "modelwatch.db".to_owned());
-    let external_url = fields.optional("external_url", faults, yaml::text).unwrap_or_else(|| format!("http://{listen}"));
-    let sources = sources(&mut fields, faults);
-    let (dimensions, max_series) = export(&mut fields, faults);
-    let receivers = receivers(&mut fields, faults);
+    root.map(faults, |fields, faults| parse_root(fields, folder, rules, faults))
+}
+
+/// The JSON Schema of the configuration; what a key is for is told by the comment beside it in [`SAMPLE`].
+pub fn schema() -> serde_json::Value {
+    let mut schema = yaml::schema(|fields, faults| parse_root(fields, Path::new(""), None, faults));
+    if let Some(sample) = yaml::parse("default.yml", SAMPLE, &mut Faults::default()) {
+        sample.explain(&mut schema);
+    }
+    schema
+}
+
+fn parse_root(fields: &mut Fields<'_>, folder: &Path, given: Option<&[PathBuf]>, faults: &mut Faults) -> Option<Config> {
+    let root = fields.node;
+    let listen = fields.optional("listen", faults, yaml::TEXT.then(address)).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9464)));
+    let state = fields.optional("state", faults, yaml::TEXT).unwrap_or_else(|| "modelwatch.db".to_owned());
+    let watch = fields.optional("watch", faults, yaml::BOOLEAN).unwrap_or(true);
+    let external_url = fields.optional("external_url", faults, yaml::TEXT).unwrap_or_else(|| format!("http://{listen}"));
+    let sources = sources(fields, faults);
+    let (dimensions, max_series) = export(fields, faults);
+    let receivers = receivers(fields, faults);
     let names: Vec<String> = receivers.keys().cloned().collect();
-    let route_node = fields.node("route");
-    let route = route_node.and_then(|node| Route::parse(node, faults, &names));
-    if route_node.is_none() && !names.is_empty() {
+    let route = fields.nested("route", faults, |fields, faults| Route::parse(fields, faults, &names));
+    if fields.node("route").is_none() && !names.is_empty() {
         faults.error_help(
             "missing-key",
-            &root,
+            root,
             "there are receivers but no `route` to them",
             format!("route: {{receiver: {}}}", names[0]),
         );
     }
-    let rules = rules(&mut fields, folder, faults);
+    let time_intervals = TimeIntervals::read(fields, faults);
+    let mut rules = rules::rules(fields, folder, given, faults);
+    rules.iter_mut().for_each(|rule| rule.settle_hours(&time_intervals, faults));
     // One that is there and at fault was told already.
-    let given = fields.node("sources").is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()));
-    fields.finish(faults);
-    if !given {
-        faults.error_help("missing-key", &root, "there is nothing to read", "sources: [{name: app, url: ..., tables: [...]}]");
+    let something = fields.node("sources").is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()));
+    fields.constrain(|| json!({ "required": ["sources"] }));
+    let receivers_given = json!({ "required": ["receivers"], "properties": { "receivers": { "minItems": 1 } } });
+    fields.constrain(|| json!({ "if": receivers_given, "then": { "required": ["route"] } }));
+    if !something {
+        faults.error_help("missing-key", root, "there is nothing to read", "sources: [{name: app, url: ..., tables: [...]}]");
     }
-    check_sources(&rules, &sources, faults);
-    check_dimensions(&rules, root.at("export"), &sources, faults);
+    rules::check(&rules, root, &sources, faults);
     let state = folder.join(state);
-    Some(Config { listen, state, external_url, sources, dimensions, max_series, rules, route, receivers })
+    let content = Content::default();
+    Some(Config {
+        listen,
+        state,
+        watch,
+        content,
+        external_url,
+        sources,
+        dimensions,
+        max_series,
+        time_intervals,
+        rules,
+        route,
+        receivers,
+    })
 }
 
 fn sources(fields: &mut Fields<'_>, faults: &mut Faults) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
-    for node in list(fields, "sources", faults) {
-        if let Some(source) = source(node, faults) {
-            if sources.iter().any(|known| known.name == source.name) {
-                faults.error("duplicate", node.at("name"), format!("there is another source `{}`", source.name));
-            }
-            sources.push(source);
+    fields.each("sources", faults, |fields, faults| {
+        let source = source(fields, faults)?;
+        if sources.iter().any(|known| known.name == source.name) {
+            faults.error("duplicate", fields.node.at("name"), format!("there is another source `{}`", source.name));
         }
-    }
+        sources.push(source);
+        Some(())
+    });
     sources
 }
 
-fn source(node: &Node, faults: &mut Faults) -> Option<Source> {
-    let mut fields = node.fields(faults)?;
-    let name = fields.required("name", faults, yaml::text);
-    let written = fields.optional("url", faults, yaml::secret);
-    let filed = match (fields.node("url"), fields.node("url_file")) {
+fn source(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Source> {
+    let node = fields.node;
+    let name = fields.required("name", faults, yaml::TEXT);
+    let written = fields.optional("url", faults, yaml::SECRET);
+    let filed = match (fields.node("url"), fields.node_of("url_file", yaml::SECRET_FILE)) {
         (Some(_), Some(file)) => {
             faults.error_help("conflicting-keys", file, "both `url` and `url_file` are set", "remove one of them");
             None
         }
-        _ => fields.optional("url_file", faults, yaml::secret_file),
+        _ => fields.optional("url_file", faults, yaml::SECRET_FILE),
     };
+    fields.exactly_one(&["url", "url_file"]);
     if written.is_none() && filed.is_none() && fields.node("url").is_none() && fields.node("url_file").is_none() {
         faults.error_help(
             "missing-key",
@@ -178,26 +257,27 @@ fn source(node: &Node, faults: &mut Faults) -> Option<Source> {
         let place = fields.node("url").or(fields.node("url_file")).unwrap_or(node);
         faults.error_help("bad-value", place, message, "postgres://... or sqlite://...");
     }
-    let poll = fields.optional("poll", faults, yaml::positive_span).unwrap_or(Span::secs(5));
-    let mut tables: Vec<Arc<Mapping>> = Vec::new();
-    for table in list(&mut fields, "tables", faults) {
-        if let Some(mapping) = Mapping::parse(table, faults) {
-            if tables.iter().any(|known| known.name == mapping.name) {
-                faults.error_help(
-                    "duplicate",
-                    table.at("name"),
-                    format!("there is another table `{}`", mapping.name),
-                    "give one of them a `name`",
-                );
-            }
-            tables.push(Arc::new(mapping));
-        }
-    }
-    if tables.is_empty() && fields.node("tables").is_none() {
-        faults.error_help("missing-key", node, "`tables` is missing", "tables: [{preset: cora_usage}]");
-    }
-    fields.finish(faults);
+    let poll = fields.optional("poll", faults, yaml::POSITIVE_SPAN).unwrap_or(Span::secs(5));
+    let tables = tables(fields, faults);
     Some(Source { name: name?, url: url?, poll, tables })
+}
+
+fn tables(fields: &mut Fields<'_>, faults: &mut Faults) -> Vec<Arc<Mapping>> {
+    let mut tables: Vec<Arc<Mapping>> = Vec::new();
+    fields.each("tables", faults, |fields, faults| {
+        let mapping = Mapping::read(fields, faults)?;
+        if tables.iter().any(|known| known.name == mapping.name) {
+            let message = format!("there is another table `{}`", mapping.name);
+            faults.error_help("duplicate", fields.node.at("name"), message, "give one of them a `name`");
+        }
+        tables.push(Arc::new(mapping));
+        Some(())
+    });
+    fields.constrain(|| json!({ "required": ["tables"] }));
+    if fields.node("tables").is_none() {
+        faults.error_help("missing-key", fields.node, "`tables` is missing", "tables: [{preset: cora_usage}]");
+    }
+    tables
 }
 
 /// The URL of an SQLite file with its path taken from the folder of the configuration.
@@ -209,126 +289,34 @@ fn beside(url: Secret, node: &Node) -> Secret {
 
 fn export(fields: &mut Fields<'_>, faults: &mut Faults) -> (Vec<String>, usize) {
     let default = || DEFAULT_DIMENSIONS.map(str::to_owned).to_vec();
-    let Some(mut fields) = fields.node("export").and_then(|node| node.fields(faults)) else { return (default(), MAX_SERIES) };
-    let dimensions = fields.optional("dimensions", faults, yaml::list(dimension)).unwrap_or_else(default);
-    let max_series = fields.optional("max_series", faults, yaml::whole).map_or(MAX_SERIES, |n| n.max(1) as usize);
-    fields.finish(faults);
-    (dimensions, max_series)
+    let export = fields.nested("export", faults, |fields, faults| {
+        let dimensions = fields.optional("dimensions", faults, yaml::list(yaml::TEXT.then(dimension))).unwrap_or_else(default);
+        let max_series = fields.optional("max_series", faults, yaml::WHOLE).map_or(MAX_SERIES, |n| n.max(1) as usize);
+        Some((dimensions, max_series))
+    });
+    export.unwrap_or_else(|| (default(), MAX_SERIES))
 }
 
-fn dimension(node: &Node) -> Result<String, String> {
-    let name = yaml::text(node)?;
+fn dimension(name: String) -> Result<String, String> {
     let ours = ["source", "table", "outcome", "token_type", "le", "error_type"].contains(&name.as_str());
     if is_label_name(&name) && !ours { Ok(name) } else { Err(format!("`{name}` cannot be exported as a dimension")) }
 }
 
 fn receivers(fields: &mut Fields<'_>, faults: &mut Faults) -> BTreeMap<String, Vec<Integration>> {
     let mut receivers = BTreeMap::new();
-    for node in list(fields, "receivers", faults) {
-        let Some(mut fields) = node.fields(faults) else { continue };
-        let Some(name) = fields.required("name", faults, yaml::text) else { continue };
-        let integrations = notify::integrations(&name, &mut fields, faults);
-        fields.finish(faults);
+    fields.each("receivers", faults, |fields, faults| {
+        let name = fields.required("name", faults, yaml::TEXT);
+        let integrations = notify::integrations(name.as_deref().unwrap_or_default(), fields, faults);
+        let name = name?;
         if receivers.insert(name.clone(), integrations).is_some() {
-            faults.error("duplicate", node.at("name"), format!("there is another receiver `{name}`"));
+            faults.error("duplicate", fields.node.at("name"), format!("there is another receiver `{name}`"));
         }
-    }
+        Some(())
+    });
     receivers
 }
 
-fn rules(fields: &mut Fields<'_>, folder: &Path, faults: &mut Faults) -> Vec<Rule> {
-    let (mut rules, mut read): (Vec<Rule>, BTreeSet<PathBuf>) = Default::default();
-    for item in list(fields, "rule_files", faults) {
-        let Ok(pattern) = yaml::text(item) else {
-            faults.error("bad-value", item, format!("expected the name of a file, found {}", item.kind()));
-            continue;
-        };
-        let paths: Vec<PathBuf> = match glob::glob(&folder.join(&pattern).to_string_lossy()) {
-            Ok(paths) => paths.flatten().collect(),
-            Err(error) => {
-                faults.error("bad-value", item, format!("`{pattern}`: {error}"));
-                continue;
-            }
-        };
-        if paths.is_empty() {
-            faults.error_help(
-                "no-file",
-                item,
-                format!("no file is named `{pattern}`"),
-                format!("looked in {}", folder.display()),
-            );
-        }
-        // Two patterns may find one file.
-        for path in paths.into_iter().filter(|path| read.insert(path.clone())) {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => {
-                    for rule in rule::parse_file(&path.display().to_string(), &text, faults) {
-                        if rules.iter().any(|known| known.key == rule.key) {
-                            let help = "name the groups differently: alerts are kept by group and name";
-                            faults.at("duplicate", &rule.place, format!("there is another rule `{}`", rule.key), help);
-                        }
-                        rules.push(rule);
-                    }
-                }
-                Err(error) => faults.error("unreadable", item, format!("cannot read {}: {error}", path.display())),
-            }
-        }
-    }
-    rules
-}
-
-/// A rule that matches no source would never be evaluated, and nobody would miss it.
-fn check_sources(rules: &[Rule], sources: &[Source], faults: &mut Faults) {
-    for rule in rules.iter().filter(|_| !sources.is_empty()) {
-        let wanted = || rule.selector.matchers.iter().filter(|matcher| matcher.name == "source");
-        if !sources.iter().any(|source| wanted().all(|matcher| matcher.matches(&source.name))) {
-            let names = sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
-            faults.at("no-source", &rule.place, format!("{}: no source is matched", rule.name), format!("sources: {names}"));
-        }
-    }
-}
-
-/// Rules may look only at dimensions that some table has; an exported label that none has is of no use.
-fn check_dimensions(rules: &[Rule], export: &Node, sources: &[Source], faults: &mut Faults) {
-    let mapped = sources.iter().flat_map(|source| &source.tables).flat_map(|table| &table.dimensions);
-    let known: BTreeSet<&str> = mapped.map(|dimension| dimension.name.as_str()).chain(PSEUDO_DIMENSIONS).collect();
-    // Without a table nothing is known, and that is reported already.
-    if known.len() == PSEUDO_DIMENSIONS.len() {
-        return;
-    }
-    let help = |name: &str| match nearest(name, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known: {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
-    };
-    for (name, place) in rules.iter().flat_map(Rule::dimensions).filter(|(name, _)| !known.contains(name)) {
-        faults.at("unknown-dimension", place, format!("no table has a dimension `{name}`"), help(name));
-    }
-    let mut seen = BTreeSet::new();
-    for node in export.at("dimensions").items() {
-        let Value::Text(name) = &node.value else { continue };
-        if !seen.insert(name) {
-            faults.error("duplicate", node, format!("`{name}` is exported already"));
-        } else if !known.contains(name.as_str()) && dimension(node).is_ok() {
-            let message = format!("no table has a dimension `{name}`; this label will be empty");
-            faults.0.push(Diagnostic::warning("unknown-dimension", &node.place, message).help(help(name)));
-        }
-    }
-}
-
-fn list<'a>(fields: &mut Fields<'a>, key: &'static str, faults: &mut Faults) -> &'a [Node] {
-    match fields.node(key).map(|node| (node, &node.value)) {
-        None => &[],
-        Some((_, Value::List(items))) => items,
-        Some((node, _)) => {
-            let message = format!("{key}: expected a list, found {}", node.kind());
-            faults.error_help("wrong-type", node, message, "each item of a list begins with `- `");
-            &[]
-        }
-    }
-}
-
-fn address(node: &Node) -> Result<SocketAddr, String> {
-    let text = yaml::text(node)?;
+fn address(text: String) -> Result<SocketAddr, String> {
     let address = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.replace("localhost:", "127.0.0.1:") };
     address.parse().map_err(|_| format!("`{text}` is no address; write it as 127.0.0.1:9464"))
 }
@@ -340,11 +328,11 @@ mod tests {
     #[test]
     fn the_documented_sample_is_valid() {
         let mut faults = Faults::default();
-        let config = parse("default.yml", SAMPLE, Path::new("/nonexistent"), &mut faults);
+        let config = parse("default.yml", SAMPLE, Path::new("/nonexistent"), None, &mut faults);
         let faults: Vec<String> = faults.0.iter().map(ToString::to_string).filter(|fault| !fault.contains("no-file")).collect();
         assert_eq!(faults, Vec::<String>::new());
         let config = config.unwrap();
         assert_eq!((config.sources.len(), config.lateness()), (2, Span::secs(900)));
-        assert!(config.wanted_dimensions().contains("operation"));
+        assert!(config.wanted().dimensions.contains("operation"));
     }
 }

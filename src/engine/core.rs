@@ -1,26 +1,25 @@
 //! The one place where state changes: each step counts, evaluates, routes, stores all of it in one transaction, and only
 //! then lets it be seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustc_hash::FxHashSet;
 
-use crate::alert::{Alert, Book, Change, Finding, Kind, Policy, State};
+use crate::alert::{Alert, Book, Change, Finding, Kind};
 use crate::config::Config;
 use crate::engine::clock::{self, Stopwatch};
 use crate::engine::shared::Shared;
 use crate::engine::stale::{self, SOURCE_STALE, SourceState};
-use crate::evaluation::{Evaluated, Evaluation};
 use crate::event::Key;
-use crate::export::own::{DeliveryLabels, RuleLabel, SourceLabel};
-use crate::labels::Labels;
+use crate::export::own::{DeliveryLabels, QueryLabels, RuleLabel, SourceLabel};
 use crate::ledger::{Checkpoint, Layout, Ledger, pack_keys, unpack_keys};
-use crate::limits::{CATCH_UP, MAX_ALERTS};
+use crate::limits::CATCH_UP;
 use crate::notify::{Integration, Outcome};
-use crate::outbox::{Delivery, Outbox, Recorded, To};
-use crate::route::{Action, Decision, Router};
+use crate::outbox::{Delivery, Outbox, Recorded};
+use crate::pipeline::{Kept, Message, Pipeline, Setup};
+use crate::source::query::{Answer, Query};
 use crate::source::{Batch, Position};
 use crate::store::{Commit, Counted, Store};
 use crate::time::{Span, Time};
@@ -33,11 +32,8 @@ const COUNTED_SLACK: Span = Span::secs(2 * 3_600);
 pub struct Core {
     store: Store,
     ledger: Ledger,
-    evaluation: Evaluation,
-    stale: Book,
-    router: Option<Router>,
+    pipeline: Pipeline,
     outbox: Outbox,
-    integrations: BTreeMap<String, Vec<Integration>>,
     sources: BTreeMap<String, SourceState>,
     repair_window: Span,
     saved_router: Vec<u8>,
@@ -62,7 +58,7 @@ impl Core {
             ledger.publish(&batch, &mut totals);
         }
         let books = store.documents("book").await?.into_iter().map(|(name, body)| Ok((name, postcard::from_bytes(&body)?)));
-        let books: BTreeMap<String, Book> =
+        let mut books: BTreeMap<String, Book> =
             books.collect::<Result<_>>().context("the alerts in the state file cannot be read")?;
         let evaluated = match store.documents("ticks").await?.pop() {
             Some((_, body)) => postcard::from_bytes(&body).context("the state file cannot be read")?,
@@ -81,18 +77,16 @@ impl Core {
         let mut core = Core {
             store,
             ledger,
-            evaluation: Evaluation::default(),
-            stale: Book::default(),
-            router: None,
+            pipeline: Pipeline::default(),
             outbox,
-            integrations: BTreeMap::new(),
             sources: BTreeMap::new(),
             repair_window: Span::ZERO,
             saved_router: routing.unwrap_or_default(),
             saved_ticks: Vec::new(),
             shared,
         };
-        core.configure(config, books, &evaluated, now).await?;
+        let own = books.remove(SOURCE_STALE).unwrap_or_default();
+        core.configure(config, Kept { books, evaluated, own, router: None }, now).await?;
         Ok(core)
     }
 
@@ -100,9 +94,8 @@ impl Core {
     /// written nothing changes.
     pub async fn reload(&mut self, config: Config, now: Time) -> Result<()> {
         self.checkpoint().await.context("the state cannot be written")?;
-        let (mut books, evaluated) = std::mem::take(&mut self.evaluation).into_books();
-        books.insert(SOURCE_STALE.to_owned(), std::mem::take(&mut self.stale));
-        self.configure(config, books, &evaluated, now).await
+        let kept = std::mem::take(&mut self.pipeline).into_kept();
+        self.configure(config, kept, now).await
     }
 
     /// Lays the ledger out anew, where that is needed. What is journalled from then on is in terms of the new layout, so
@@ -122,20 +115,13 @@ impl Core {
         }
     }
 
-    async fn configure(
-        &mut self,
-        config: Config,
-        mut books: BTreeMap<String, Book>,
-        evaluated: &BTreeMap<String, Time>,
-        now: Time,
-    ) -> Result<()> {
+    async fn configure(&mut self, config: Config, mut kept: Kept, now: Time) -> Result<()> {
         self.relayout(Layout::of(&config)).await;
-        self.shared.own.forget_sources();
+        self.shared.own.forget_configuration();
         self.repair_window =
             config.sources.iter().flat_map(|source| &source.tables).map(|table| table.repair_window).max().unwrap_or_default();
-        self.stale = books.remove(SOURCE_STALE).unwrap_or_default();
         let state = |source: &crate::config::Source| {
-            let stale = self.stale.alerts().find(|alert| alert.is_live() && alert.labels.get("source") == source.name);
+            let stale = kept.own.alerts().find(|alert| alert.is_live() && alert.labels.get("source") == source.name);
             // A source that was stale when we stopped is so until it is read.
             let before = stale.map(|alert| alert.active_at - source.stale_after());
             let polled_at = self.sources.get(&source.name).map(|state| state.polled_at).or(before).unwrap_or(now);
@@ -144,36 +130,19 @@ impl Core {
         self.sources = config.sources.iter().map(state).collect();
         let unread = self.sources.keys().cloned().collect();
         self.shared.write(|published| published.unread = Some(unread));
-        let (names, lateness) = (self.sources.keys().cloned().collect::<Vec<_>>(), config.lateness());
         self.shared.own.rules.set(config.rules.len() as i64);
-        let (evaluation, orphans) = Evaluation::new(config.rules, &names, lateness, &mut self.ledger.windows, books, evaluated);
-        self.evaluation = evaluation;
-        self.integrations = config.receivers;
-        self.router = match (self.router.take(), config.route) {
-            (Some(mut router), Some(route)) => {
-                router.reload(route);
-                Some(router)
-            }
-            (None, Some(route)) if self.saved_router.is_empty() => Some(Router::new(route)),
-            (None, Some(route)) => Some(Router::restore(
-                route,
-                postcard::from_bytes(&self.saved_router).context("the routing in the state file cannot be read")?,
-            )),
-            // Nobody is left to be told; what was told stays stored.
-            (_, None) => None,
-        };
-        let firing: BTreeSet<Labels> = self.firing().map(|alert| alert.labels.clone()).collect();
-        if let Some(router) = &mut self.router {
-            router.reconcile(|labels| firing.contains(labels), now);
+        // Where nobody was left to be told, what was told stays stored.
+        if kept.router.is_none() && !self.saved_router.is_empty() {
+            let saved = postcard::from_bytes(&self.saved_router);
+            kept.router = Some(saved.context("the routing in the state file cannot be read")?);
         }
-        let mut commit = Commit::default();
-        let mut changes = Vec::new();
-        for (name, mut book) in orphans {
-            changes.append(&mut book.close(now));
-            commit.documents.push(("book", name, None));
-        }
+        let (sources, lateness) = (self.sources.keys().cloned().collect(), config.lateness());
+        let setup = Setup { rules: config.rules, sources, lateness, route: config.route, receivers: config.receivers };
+        let (pipeline, gone, changes) = Pipeline::new(setup, kept, &mut self.ledger.windows, now);
+        self.pipeline = pipeline;
+        let documents = gone.into_iter().map(|rule| ("book", rule, None)).collect();
         self.route(&changes, now);
-        self.save(commit, now).await;
+        self.save(Commit { documents, ..Commit::default() }, now).await;
         Ok(())
     }
 
@@ -192,8 +161,8 @@ impl Core {
         self.ledger.windows.begin_fill(source, now)
     }
 
-    /// Counts a batch, evaluates what it allows, routes what changed, stores all of it, and shows it.
-    pub async fn count(&mut self, batch: Batch, now: Time) {
+    /// Counts a batch, evaluates what it allows, routes what changed, stores all of it, shows it, and says what changed.
+    pub async fn count(&mut self, batch: Batch, now: Time) -> Vec<Change> {
         let horizon = self.horizon(batch.now);
         let moved = self.ledger.is_moved_by(&batch);
         let touched = self.ledger.apply(&batch, horizon);
@@ -202,8 +171,8 @@ impl Core {
             // While history is read its rules are frozen: half of it is no evidence.
             state.read = batch.caught_up.then_some(batch.now);
         }
-        let evaluated = self.evaluate(now, &touched);
-        self.route(&evaluated.changes, now);
+        let changes = self.evaluate(now, &touched);
+        self.route(&changes, now);
         let mut commit = Commit::default();
         if moved && let Some(kept) = batch.to_journal() {
             commit.journal = postcard::to_stdvec(&kept).ok();
@@ -225,13 +194,14 @@ impl Core {
             // The journal holds the same; the next step tries again.
             tracing::warn!(error = format!("{error:#}"), "cannot write a checkpoint");
         }
+        changes
     }
 
     /// The oldest instant that may still be evaluated. The clock of one source must not make the windows of another
     /// forget, nor one that is down make them grow for ever.
     fn horizon(&self, now: Time) -> Time {
         let oldest = self.sources.values().filter_map(|state| state.read).min().map_or(now, |read| read.min(now));
-        self.evaluation.horizon(oldest.max(now - CATCH_UP))
+        self.pipeline.horizon(oldest.max(now - CATCH_UP))
     }
 
     /// The history of a source is read for all new rules.
@@ -250,48 +220,77 @@ impl Core {
     /// Evaluates what can be, also where nothing new was read, however long the reading took.
     pub async fn evaluate_all(&mut self, now: Time) {
         self.sources.values_mut().for_each(|state| state.polled_at = now);
-        let evaluated = self.evaluate(now, &BTreeMap::new());
-        self.route(&evaluated.changes, now);
-        self.save(Commit::default(), now).await;
+        // After a long stop one step does not evaluate all that was missed.
+        loop {
+            let before = self.pipeline.evaluated();
+            let changes = self.evaluate(now, &BTreeMap::new());
+            self.route(&changes, now);
+            self.save(Commit::default(), now).await;
+            if self.pipeline.evaluated() == before {
+                return;
+            }
+        }
     }
 
-    fn evaluate(&mut self, now: Time, touched: &BTreeMap<usize, Time>) -> Evaluated {
+    fn evaluate(&mut self, now: Time, touched: &BTreeMap<usize, Time>) -> Vec<Change> {
         let watch = Stopwatch::start();
         let fresh = self.sources.iter().filter(|(_, state)| now - state.polled_at <= state.stale_after);
         let read: BTreeMap<String, Time> = fresh.filter_map(|(name, state)| Some((name.clone(), state.read?))).collect();
-        let evaluated = self.evaluation.advance(&mut self.ledger.windows, &read, touched);
+        let evaluated = self.pipeline.advance(&mut self.ledger.windows, &read, touched);
         for (rule, fault) in &evaluated.faults {
             tracing::error!(rule, fault, "a rule cannot be evaluated");
             self.shared.own.rule_errors.get_or_create(&RuleLabel { rule: rule.clone() }).inc();
         }
+        self.pipeline.take_gauges().iter().for_each(|gauge| self.shared.own.set_of_rule(gauge));
         self.shared.own.evaluation_duration.observe(watch.elapsed().as_secs_f64());
-        evaluated
+        evaluated.changes
+    }
+
+    /// What a source is to be asked for its rules.
+    pub fn queries(&self, source: &str) -> Vec<Query> {
+        self.pipeline.queries(source)
+    }
+
+    /// Takes what a source answered to a query of rules, and evaluates what waited for it. What is wrong with the answer
+    /// comes back, by rule.
+    pub async fn answered(
+        &mut self,
+        source: &str,
+        sql: &str,
+        answer: Result<Answer, String>,
+        now: Time,
+    ) -> Vec<(String, String)> {
+        let faults = match answer {
+            Ok(answer) => self.pipeline.answer(source, sql, answer),
+            Err(fault) => self.pipeline.askers(source, sql).into_iter().map(|rule| (rule, fault.clone())).collect(),
+        };
+        for (rule, _) in &faults {
+            let labels = QueryLabels { source: source.to_owned(), rule: rule.clone() };
+            self.shared.own.rule_query_failures.get_or_create(&labels).inc();
+        }
+        if faults.is_empty() {
+            let changes = self.evaluate(now, &BTreeMap::new());
+            self.route(&changes, now);
+            self.save(Commit::default(), now).await;
+        }
+        faults
     }
 
     /// Looks at what time alone brings: stale sources, groups that are due.
     pub async fn tick(&mut self, now: Time) {
         let stale = self.sources.iter().filter(|(_, state)| now - state.polled_at > state.stale_after);
         let findings: Vec<Finding> = stale.map(|(name, state)| stale::finding(name, now - state.polled_at)).collect();
-        let mut changes = Vec::new();
-        if !findings.is_empty() || self.stale.alerts().any(Alert::is_live) {
-            let policy = Policy { hold: Span::ZERO, keep_firing_for: Span::ZERO, limit: MAX_ALERTS };
-            // A clock that goes back is no reason to change anything.
-            changes = self.stale.step(&policy, findings, now).unwrap_or_default();
-            self.stale.forget(now);
-        }
-        let due = self.router.as_ref().and_then(Router::next_flush).is_some_and(|at| at <= now);
+        let changes = self.pipeline.watch_own(findings, now);
+        let due = self.pipeline.next_flush().is_some_and(|at| at <= now);
         if due || !changes.is_empty() {
             self.route(&changes, now);
             self.save(Commit::default(), now).await;
         }
     }
 
-    fn alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.evaluation.alerts().chain(self.stale.alerts())
-    }
-
-    fn firing(&self) -> impl Iterator<Item = &Alert> {
-        self.alerts().filter(|alert| alert.state == State::Firing)
+    /// All alerts.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.pipeline.alerts()
     }
 
     /// Tells the router what changed and queues what it decides.
@@ -300,31 +299,10 @@ impl Core {
             let alert = &change.alert;
             tracing::info!(alert = %alert.labels, state = ?change.kind, at = %change.at, late = alert.late, evidence = alert.evidence, "alert");
         }
-        let firing: Vec<Alert> = self.firing().cloned().collect();
-        let Some(router) = &mut self.router else { return };
-        for change in changes {
-            router.update(&change.alert, now);
-        }
-        for alert in &firing {
-            router.update(alert, now);
-        }
-        let integrations = &self.integrations;
-        let decisions = router.flush(now, |receiver| {
-            integrations
-                .get(receiver)
-                .into_iter()
-                .flatten()
-                .map(|integration| (integration.index, integration.send_resolved))
-                .collect()
-        });
-        for Decision { receiver, integration, group_key, action, reason } in decisions {
-            let Action::Notify(notification) = action else { continue };
-            let Some(to) = self.integrations.get(&receiver).and_then(|all| all.iter().find(|known| known.index == integration))
-            else {
-                continue;
-            };
-            tracing::info!(receiver, integration = to.kind, group = group_key, reason = %reason, "notification queued");
-            self.outbox.enqueue(&To::from(to), notification, now);
+        for Message { to, reason, notification } in self.pipeline.route(changes, now) {
+            let group = &notification.group_key;
+            tracing::info!(receiver = to.receiver, integration = to.kind, group, reason = %reason, "notification queued");
+            self.outbox.enqueue(&to, notification, now);
         }
     }
 
@@ -355,23 +333,18 @@ impl Core {
 
     /// Documents that differ from what is stored.
     fn changed_documents(&mut self, commit: &mut Commit) {
-        for (name, book) in self.evaluation.take_changed() {
-            let body = if book.is_empty() { None } else { postcard::to_stdvec(book).ok() };
-            commit.documents.push(("book", name, body));
+        for (name, book) in self.pipeline.take_changed() {
+            commit.documents.push(("book", name, postcard::to_stdvec(book).ok()));
         }
-        if self.stale.changed() {
-            commit.documents.push(("book", SOURCE_STALE.to_owned(), postcard::to_stdvec(&self.stale).ok()));
+        if let Some(own) = self.pipeline.take_changed_own() {
+            commit.documents.push(("book", SOURCE_STALE.to_owned(), postcard::to_stdvec(own).ok()));
         }
-        if let Some(body) = self
-            .router
-            .as_ref()
-            .and_then(|router| postcard::to_stdvec(router.saved()).ok())
-            .filter(|body| *body != self.saved_router)
-        {
+        let routing = self.pipeline.routing().and_then(|saved| postcard::to_stdvec(saved).ok());
+        if let Some(body) = routing.filter(|body| *body != self.saved_router) {
             commit.documents.push(("router", "router".to_owned(), Some(body.clone())));
             self.saved_router = body;
         }
-        if let Some(body) = postcard::to_stdvec(&self.evaluation.evaluated()).ok().filter(|body| *body != self.saved_ticks) {
+        if let Some(body) = postcard::to_stdvec(&self.pipeline.evaluated()).ok().filter(|body| *body != self.saved_ticks) {
             commit.documents.push(("ticks", "ticks".to_owned(), Some(body.clone())));
             self.saved_ticks = body;
         }
@@ -385,7 +358,7 @@ impl Core {
             self.save(Commit::default(), now).await;
         }
         let find = |delivery: &Delivery| {
-            let all = self.integrations.get(&delivery.receiver)?;
+            let all = self.pipeline.integrations(&delivery.receiver);
             all.iter().find(|known| known.index == delivery.integration && known.kind == delivery.kind).cloned()
         };
         leased
@@ -420,8 +393,8 @@ impl Core {
         }
         let labels = DeliveryLabels { receiver, integration, outcome: word.to_owned() };
         self.shared.own.deliveries.get_or_create(&labels).inc();
-        if let (Some(Recorded::GivenUp { newer_waits: false, .. }), Some(router)) = (&recorded, &mut self.router) {
-            router.forget_log(&delivery.receiver, delivery.integration, &delivery.notification.group_key);
+        if let Some(Recorded::GivenUp { newer_waits: false, .. }) = &recorded {
+            self.pipeline.forget_log(&delivery.receiver, delivery.integration, &delivery.notification.group_key);
         }
         self.save(Commit::default(), now).await;
     }

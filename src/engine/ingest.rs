@@ -1,6 +1,5 @@
 //! The loop over one source: connect, read a turn, hand it to the core; after any fault begin again from what is stored.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -9,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Source;
 use crate::diag::Diagnostic;
+use crate::engine::asking::Asking;
 use crate::engine::clock::{self, Stopwatch};
 use crate::engine::core::Core;
 use crate::engine::shared::Shared;
@@ -17,7 +17,7 @@ use crate::export::own::SourceLabel;
 use crate::labels::escape;
 use crate::source::postgres::PlanError;
 use crate::source::reader::FIRST_SLICE;
-use crate::source::{Batch, Database, Reader, TableBatch, Turn};
+use crate::source::{Batch, Database, Reader, TableBatch, Turn, Wanted};
 use crate::time::{Span, Time};
 
 /// After every row.
@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
     /// Connects and prepares every table, going on from what is stored.
     pub async fn open(
         source: &Source,
-        wanted: &BTreeSet<String>,
+        wanted: &Wanted,
         core: &Arc<Mutex<Core>>,
         counting: &'a mut Counting,
         slice: Span,
@@ -231,7 +231,37 @@ impl<'a> Session<'a> {
     async fn hand_over(&mut self, batch: Batch) {
         self.counting.settle().await;
         let core = self.core.clone();
-        self.counting.0 = Some(tokio::spawn(async move { core.lock().await.count(batch, clock::now()).await }));
+        self.counting.0 = Some(tokio::spawn(async move {
+            core.lock().await.count(batch, clock::now()).await;
+        }));
+    }
+
+    /// Asks what rules want to know and is due, until so much time is spent: a query is not to hold up the next poll. The
+    /// rest is asked after it.
+    pub async fn ask(&mut self, asking: &mut Asking, now: Option<Time>, time: Span) -> Result<(), Fault> {
+        self.counting.settle().await;
+        let source = self.source.name.clone();
+        let queries = self.core.lock().await.queries(&source);
+        let watch = Stopwatch::start();
+        for query in asking.due(queries) {
+            let before = watch.elapsed();
+            let answer = self.db.ask(&query, self.source.statement_timeout(), now).await;
+            let (answer, lost) = match answer {
+                Ok(answer) => (answer.map_err(|said| self.source.url.redact(&said)), None),
+                Err(error) => (Err(self.source.url.redact(&error.to_string())), Some(error)),
+            };
+            asking.asked(&query, answer.is_ok(), Span(watch.elapsed().0 - before.0));
+            let (core, name, sql) = (self.core.clone(), source.clone(), query.sql.clone());
+            let step = async move { core.lock().await.answered(&name, &sql, answer, clock::now()).await };
+            asking.tell(&source, &query, &whole(step).await?);
+            if let Some(lost) = lost {
+                return Err(lost.into());
+            }
+            if watch.elapsed() >= time {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Asks for the gauges over old rows, each table in a transaction of its own.
@@ -253,7 +283,7 @@ impl<'a> Session<'a> {
 #[derive(Debug)]
 struct Ingest {
     source: Source,
-    wanted: BTreeSet<String>,
+    wanted: Wanted,
     core: Arc<Mutex<Core>>,
     shared: Arc<Shared>,
     label: SourceLabel,
@@ -262,19 +292,15 @@ struct Ingest {
     backoff: Span,
     /// How much history is read at a time.
     slice: Span,
+    /// What rules ask.
+    asking: Asking,
 }
 
 /// Reads a source until told to stop.
-pub async fn run(
-    source: Source,
-    wanted: BTreeSet<String>,
-    core: Arc<Mutex<Core>>,
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn run(source: Source, wanted: Wanted, core: Arc<Mutex<Core>>, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let label = SourceLabel { source: source.name.clone() };
-    let mut ingest =
-        Ingest { source, wanted, core, shared, label, told: String::new(), backoff: BACKOFF_MIN, slice: FIRST_SLICE };
+    let (told, asking) = (String::new(), Asking::default());
+    let mut ingest = Ingest { source, wanted, core, shared, label, told, backoff: BACKOFF_MIN, slice: FIRST_SLICE, asking };
     while !*stop.borrow() {
         let mut counting = Counting::default();
         let fault = tokio::select! {
@@ -312,6 +338,9 @@ impl Ingest {
                 continue;
             }
             session.counting.settle().await;
+            if let Err(fault) = session.ask(&mut self.asking, None, source.poll).await {
+                return fault;
+            }
             if gauges.is_none_or(|since| since.elapsed() >= GAUGES_EVERY) {
                 gauges = Some(Stopwatch::start());
                 if let Err(fault) = session.gauges(&self.shared).await {

@@ -3,11 +3,12 @@
 pub mod clock;
 pub mod shared;
 pub mod stale;
+pub mod asking;
 pub mod core;
 pub mod deliver;
 pub mod ingest;
+mod watching;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -19,16 +20,19 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, Content, Source};
 use crate::diag::{Diagnostic, Severity};
 use crate::engine::core::Core;
 use crate::engine::shared::{Published, Shared};
 use crate::export::own::Own;
+use crate::source::Wanted;
 use crate::store::Store;
 use crate::time::Span;
 
 /// How often time alone is looked at: groups that are due, sources that became stale.
 const TICK: Span = Span::millis(250);
+/// How often files that change while they are read are read again.
+const LOADS: usize = 5;
 /// How long all may take to end when the daemon is told to stop.
 const GRACE: Span = Span::secs(4);
 
@@ -45,7 +49,16 @@ pub struct Daemon {
     /// What others may look at.
     pub shared: Arc<Shared>,
     readers: Mutex<Readers>,
+    loaded: Mutex<Loaded>,
     stop: watch::Sender<bool>,
+}
+
+/// What is known of the files of the configuration.
+#[derive(Debug)]
+struct Loaded {
+    watch: bool,
+    /// What they held when they were read last, also in vain.
+    content: Content,
 }
 
 /// The tasks that read sources; a reload replaces them.
@@ -53,7 +66,7 @@ pub struct Daemon {
 struct Readers {
     /// What is read, for a reload that fails.
     sources: Vec<Source>,
-    wanted: BTreeSet<String>,
+    wanted: Wanted,
     tasks: JoinSet<()>,
     stop: Option<watch::Sender<bool>>,
 }
@@ -101,7 +114,8 @@ impl Daemon {
         let shared = shared();
         let external_url = if config.listen.port() == 0 { format!("http://{address}") } else { config.external_url.clone() };
         let fixed = (config.listen, config.state.clone(), config.external_url.clone());
-        let mut readers = Readers { sources: config.sources.clone(), wanted: config.wanted_dimensions(), ..Readers::default() };
+        let loaded = Loaded { watch: config.watch, content: config.content.clone() };
+        let mut readers = Readers { sources: config.sources.clone(), wanted: config.wanted(), ..Readers::default() };
         let core = Arc::new(Mutex::new(Core::open(store, config, shared.clone(), clock::now()).await?));
         readers.start(&core, &shared);
         shared.own.reload_successful.set(1);
@@ -110,16 +124,43 @@ impl Daemon {
         let deliver = deliver::run(core.clone(), shared.clone(), external_url, deliver::client()?, stopped.clone());
         tokio::spawn(vital(deliver));
         tokio::spawn(vital(tick(core.clone(), stopped)));
-        Ok((Arc::new(Daemon { path, fixed, address, core, shared, readers: Mutex::new(readers), stop }), listener))
+        let (readers, loaded) = (Mutex::new(readers), Mutex::new(loaded));
+        let daemon = Arc::new(Daemon { path, fixed, address, core, shared, readers, loaded, stop });
+        tokio::spawn(watching::run(daemon.clone()));
+        Ok((daemon, listener))
+    }
+
+    /// Whether files are watched.
+    async fn watches(&self) -> bool {
+        self.loaded.lock().await.watch
+    }
+
+    /// Whether the files held just this when they were read last.
+    async fn was_read(&self, content: &Content) -> bool {
+        self.loaded.lock().await.content == *content
+    }
+
+    /// Reads the files until none changes meanwhile: parts of two configurations are none.
+    async fn load(&self) -> (Option<Config>, Vec<Diagnostic>) {
+        for _ in 0..LOADS {
+            let before = watching::content(self.path.clone()).await.unwrap_or_default();
+            let loaded = config::load(&self.path);
+            let after = watching::content(self.path.clone()).await.unwrap_or_default();
+            if before == after {
+                self.loaded.lock().await.content = before;
+                return loaded;
+            }
+        }
+        (None, vec![Diagnostic::nowhere("reload", "the files change while they are read")])
     }
 
     /// Reads the configuration again; where it is at fault, all stays as it is and the faults come back.
     pub async fn reload(&self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         let mut readers = self.readers.lock().await;
         let own = &self.shared.own;
-        let (config, mut faults) = config::load(&self.path);
+        let (config, mut faults) = self.load().await;
         let Some(config) = config else {
-            own.reload_successful.set(0);
+            own.reloaded(false, 0.0);
             for fault in &faults {
                 tracing::error!("{fault}");
             }
@@ -133,19 +174,18 @@ impl Daemon {
         }
         faults.iter().for_each(|fault| tracing::warn!("{fault}"));
         readers.stop().await;
-        let (sources, wanted) = (config.sources.clone(), config.wanted_dimensions());
+        let (sources, wanted, watch) = (config.sources.clone(), config.wanted(), config.watch);
         let reloaded = self.core.lock().await.reload(config, clock::now()).await;
         if reloaded.is_ok() {
             (readers.sources, readers.wanted) = (sources, wanted);
+            self.loaded.lock().await.watch = watch;
         }
         readers.start(&self.core, &self.shared);
+        own.reloaded(reloaded.is_ok(), clock::now().as_secs_f64());
         if let Err(error) = reloaded {
-            own.reload_successful.set(0);
             tracing::error!(error = format!("{error:#}"), "the configuration was not reloaded; the last good one stays in force");
             return Err(vec![Diagnostic::nowhere("state", format!("{error:#}"))]);
         }
-        own.reload_successful.set(1);
-        own.reload_timestamp.set(clock::now().as_secs_f64());
         tracing::info!("configuration reloaded");
         Ok(faults)
     }

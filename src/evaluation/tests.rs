@@ -39,9 +39,12 @@ struct World {
 }
 
 fn rules(options: &str) -> Vec<Rule> {
-    let yaml = format!("groups: [{{name: g, interval: 10s, rules: [{{alert: A, {options}}}]}}]");
+    rules_of(&format!("groups: [{{name: g, interval: 10s, rules: [{{alert: A, {options}}}]}}]"))
+}
+
+fn rules_of(yaml: &str) -> Vec<Rule> {
     let mut faults = Faults::default();
-    let rules = crate::rule::parse_file("t.yml", &yaml, &mut faults);
+    let rules = crate::rule::parse_file("t.yml", yaml, &mut faults);
     assert!(faults.0.is_empty(), "{:?}", faults.0);
     rules
 }
@@ -49,12 +52,25 @@ fn rules(options: &str) -> Vec<Rule> {
 impl World {
     /// Nothing was read or evaluated yet; `calls` are there to be read.
     fn new(options: &str, calls: Vec<Call>) -> World {
+        World::of(rules(options), calls)
+    }
+
+    fn of(rules: Vec<Rule>, calls: Vec<Call>) -> World {
         let (source, name, dimensions) = ("app".to_owned(), "calls".to_owned(), vec!["model".to_owned()]);
-        let table = Table { source, name, kind: source::Kind::Usage, dimensions, failures_are_errors: true };
+        let table = Table {
+            source,
+            name,
+            kind: source::Kind::Usage,
+            dimensions,
+            measures: Vec::new(),
+            marks: Vec::new(),
+            failures_are_errors: true,
+        };
         let mut windows = Windows::new(vec![table], 100, LATENESS);
-        let rules = rules(options);
-        for need in rules[0].needs() {
-            windows.need(&rules[0].selector, need, INTERVAL, &BTreeSet::new());
+        for rule in &rules {
+            for (selector, need, resolution) in rule.needs() {
+                windows.need(&selector, &need, resolution, &BTreeSet::new());
+            }
         }
         let shapes: Vec<Vec<String>> = MODELS.iter().map(|model| vec![(*model).to_owned()]).collect();
         windows.settle_needs([shapes.as_slice()].into_iter());
@@ -82,6 +98,18 @@ impl World {
         let touched = self.windows.touched(0, &events);
         let read = if stale { BTreeMap::new() } else { [("app".to_owned(), now)].into() };
         self.evaluation.advance(&mut self.windows, &read, &touched)
+    }
+
+    /// Ends, and begins again with what is stored and these rules; the answer is what the end of rules that are gone says.
+    fn again(&mut self, rules: Vec<Rule>) -> String {
+        let stored = |(key, book): (String, &Book)| (key, postcard::from_bytes(&postcard::to_stdvec(book).unwrap()).unwrap());
+        let books: BTreeMap<String, Book> = self.evaluation.take_changed().into_iter().map(stored).collect();
+        let evaluated = self.evaluation.evaluated();
+        let sources = ["app".to_owned()];
+        let (evaluation, gone) = Evaluation::new(rules, &sources, LATENESS, &mut self.windows, books, &evaluated);
+        self.evaluation = evaluation;
+        let last = evaluated.values().max().copied().unwrap();
+        words(&gone.into_values().flat_map(|mut book| book.close(last)).collect::<Vec<_>>())
     }
 
     /// `12s a fired late` for what a poll at a second told.
@@ -149,6 +177,115 @@ fn a_new_rule_pages_nobody_for_the_past() {
     assert_eq!((world.told(160).as_str(), world.told(166).as_str()), ("", ""));
 }
 
+/// Each group has an interval of its own, also where two read the same windows.
+#[test]
+fn groups_have_intervals_of_their_own() {
+    let group = |name: &str, interval: &str| {
+        format!(
+            "  - {{name: {name}, interval: {interval}, rules: [{{alert: {name}, error_spike: {{more_than: 1, within: 40s, by: [model]}}}}]}}\n"
+        )
+    };
+    let rules = rules_of(&format!("groups:\n{}{}", group("Fine", "10s"), group("Coarse", "20s")));
+    let mut world = World::of(rules, calls(&["3 x a", "4 x a"]));
+    // The coarse one is due at 20; until then it looks only because there are new rows.
+    assert_eq!((world.told(0).as_str(), world.told(15).as_str()), ("", "10s a fired, 15s a fired"));
+    assert_eq!((world.told(49).as_str(), world.told(59).as_str()), ("", "50s a resolved"));
+    assert_eq!(world.told(60), "60s a resolved");
+}
+
+/// More alerts than `limit` are an error of the rule: none of them begins, what fires goes on.
+#[test]
+fn a_group_has_a_limit() {
+    let rules =
+        |limit: u32| rules_of(&format!("groups: [{{name: g, interval: 10s, limit: {limit}, rules: [{{alert: A, {SPIKE}}}]}}]"));
+    let lines = ["3 x a", "4 x a", "15 x b", "16 x b", "35 x a", "36 x a"];
+    let mut world = World::new(SPIKE, calls(&lines));
+    assert_eq!(world.told(0), "");
+    world.again(rules(1));
+    assert_eq!(world.told(10), "10s a fired");
+    let over = world.poll(at(20), false);
+    assert_eq!((words(&over.changes).as_str(), over.faults.len()), ("", 1));
+    assert!(over.faults[0].1.contains("2 alerts at once, more than the limit of 1"), "{:?}", over.faults);
+    let firing: Vec<&str> =
+        world.evaluation.alerts().filter(|alert| alert.is_live()).map(|alert| alert.labels.get("model")).collect();
+    assert_eq!(firing, ["a"]);
+    // A higher one lets it begin.
+    world.again(rules(2));
+    assert_eq!(world.told(30), "30s b fired");
+}
+
+/// `keep_firing_for` begins when the alert is missed, and anew each time that it is back.
+#[test]
+fn alerts_are_kept_firing() {
+    let kept = format!("{SPIKE}, keep_firing_for: 30s");
+    let mut world = World::new(&kept, calls(&["3 x a", "4 x a", "62 x a", "63 x a"]));
+    assert_eq!((world.told(0).as_str(), world.told(10).as_str()), ("", "10s a fired"));
+    // Missed at 50; back before it is 80.
+    assert_eq!((world.told(50).as_str(), world.told(79).as_str()), ("", ""));
+    // Missed at 110, also over a restart.
+    assert_eq!(world.told(120), "");
+    assert_eq!(world.again(rules(&kept)), "");
+    assert_eq!((world.told(130).as_str(), world.told(140).as_str()), ("", "140s a resolved"));
+}
+
+#[test]
+fn a_restart_makes_a_new_rule_no_older() {
+    let mut world = World::new(SPIKE, calls(&["103 x a", "104 x a", "105+60 . a"]));
+    assert_eq!(world.told(160), "");
+    assert_eq!(world.again(rules(SPIKE)), "");
+    assert_eq!(world.told(166), "");
+    // What is late after the rule was there is told after a restart too.
+    let mut world = World::new(SPIKE, calls(&["103+60 x a", "104+60 x a"]));
+    assert_eq!((world.told(0).as_str(), world.told(160).as_str()), ("", ""));
+    assert_eq!(world.again(rules(SPIKE)), "");
+    assert_eq!(world.told(166), "110s a fired late, 150s a resolved late");
+}
+
+#[test]
+fn a_rule_that_changed_pages_nobody_for_the_past() {
+    let other = "error_spike: {more_than: 2, within: 40s, by: [model]}";
+    let mut world = World::new(other, calls(&["103 x a", "104 x a", "105+60 . a", "170 x b", "171 x b"]));
+    assert_eq!((world.told(0).as_str(), world.told(160).as_str()), ("", ""));
+    assert_eq!(world.again(rules(SPIKE)), "");
+    assert_eq!((world.told(166).as_str(), world.told(175).as_str()), ("", "175s b fired"));
+    // Other words for the same rule are no other rule.
+    let mut world = World::new(SPIKE, calls(&["103+60 x a", "104+60 x a"]));
+    assert_eq!((world.told(0).as_str(), world.told(160).as_str()), ("", ""));
+    world.again(rules("annotations: {summary: other}, error_spike: {by: model, within: 40s, of: calls, more_than: 1}"));
+    assert_eq!(world.told(166), "110s a fired late, 150s a resolved late");
+}
+
+#[test]
+fn a_changed_rule_goes_on_with_the_alerts_that_it_still_finds() {
+    let mut world = World::new(SPIKE, calls(&["3 x a", "4 x a", "5 x a", "6 x b", "7 x b"]));
+    assert_eq!((world.told(0).as_str(), world.told(10).as_str()), ("", "10s a fired, 10s b fired"));
+    assert_eq!(world.again(rules("error_spike: {more_than: 2, within: 40s, by: [model]}")), "");
+    assert_eq!(world.told(20), "20s b resolved");
+    assert!(world.evaluation.alerts().any(|alert| alert.fired_at == Some(at(10)) && alert.state == State::Firing));
+}
+
+#[test]
+fn a_rule_that_moves_takes_its_alerts_along() {
+    let group = |name: &str| rules_of(&format!("groups: [{{name: {name}, interval: 10s, rules: [{{alert: A, {SPIKE}}}]}}]"));
+    let start = || {
+        let mut world = World::new(SPIKE, calls(&["3 x a", "4 x a", "35 x a", "36 x a"]));
+        assert_eq!((world.told(0).as_str(), world.told(12).as_str()), ("", "10s a fired"));
+        world
+    };
+    let mut world = start();
+    assert_eq!(world.again(group("h")), "");
+    assert_eq!((world.told(40).as_str(), world.told(80).as_str()), ("", "80s a resolved"));
+    // Which of two it would be is not known.
+    let mut world = start();
+    assert_eq!(world.again(group("h").into_iter().chain(group("i")).collect()), "12s a resolved");
+    // With another name it is another rule.
+    let mut world = start();
+    assert_eq!(
+        world.again(rules_of(&format!("groups: [{{name: h, interval: 10s, rules: [{{alert: B, {SPIKE}}}]}}]"))),
+        "12s a resolved"
+    );
+}
+
 #[test]
 fn a_clock_that_goes_back_loses_nothing() {
     let mut world = World::new(SPIKE, calls(&["3 x a", "62+30 x b", "63+30 x b", "130 x b", "131 x b"]));
@@ -181,11 +318,97 @@ fn between_ticks_alerts_begin_and_none_ends() {
     assert_eq!((world.told(25).as_str(), world.told(54).as_str(), world.told(62).as_str()), ("", "40s a fired", ""));
 }
 
+const SQL: &str = "sql: {query: SELECT 1, every: 30s}";
+
+impl World {
+    /// `app` answers at a second with these models; `!` is an answer that the rule cannot use.
+    fn answers(&mut self, seconds: i64, models: &[&str]) -> Vec<(String, String)> {
+        let row = |model: &&str| vec![Some((*model).to_owned()), (*model != "!").then(|| "1".to_owned())];
+        let columns = vec!["model".to_owned(), "value".to_owned()];
+        self.evaluation.answer("app", "SELECT 1", Answer { at: at(seconds), columns, rows: models.iter().map(row).collect() })
+    }
+}
+
+/// An answer stands for three times `every`; after that nothing is known and nothing changes.
+#[test]
+fn without_an_answer_that_is_near_nothing_changes() {
+    let mut world = World::new(SQL, Vec::new());
+    // Before the first answer the rule is not even new.
+    assert_eq!((world.told(5).as_str(), world.told(15).as_str()), ("", ""));
+    assert!(world.evaluation.evaluated().is_empty());
+    world.answers(16, &["a"]);
+    assert_eq!(world.told(16), "16s a fired");
+    world.answers(46, &["a", "b"]);
+    assert_eq!(world.told(61), "50s b fired");
+    assert_eq!(world.told(136), "");
+    // Too old from 136 on. Of the ticks since then only those are judged that an answer speaks for.
+    assert_eq!(world.told(200), "");
+    world.answers(205, &[]);
+    assert_eq!(world.told(205), "");
+    assert_eq!(world.told(210), "210s a resolved, 210s b resolved");
+}
+
+#[test]
+fn an_answer_that_a_rule_cannot_use_is_none() {
+    let mut world = World::new(SQL, Vec::new());
+    assert_eq!(world.answers(1, &["!"]).len(), 1);
+    assert_eq!(world.told(10), "");
+    assert_eq!((world.answers(11, &["a"]).len(), world.told(11).as_str()), (0, "11s a fired"));
+    let told = world.answers(20, &["a", "!"]);
+    let fault = "`value` is NULL in the row {model=\"!\"}, which is no number";
+    assert_eq!(told, [("g/A".to_owned(), fault.to_owned())]);
+    assert_eq!(world.told(30), "");
+    world.answers(31, &[]);
+    assert_eq!(world.told(41), "40s a resolved");
+}
+
+/// What was known at an instant is what it is judged by, also when it is judged again.
+#[test]
+fn instants_of_the_past_have_the_answers_of_then() {
+    let mut world = World::new("sql: {query: SELECT 1}", Vec::new());
+    world.answers(1, &["a"]);
+    assert_eq!(world.told(5), "5s a fired");
+    world.answers(12, &[]);
+    world.answers(33, &["a"]);
+    world.answers(44, &[]);
+    assert_eq!(world.told(60), "20s a resolved, 40s a fired, 50s a resolved");
+    // A clock that goes back takes what was known with it.
+    world.answers(43, &["b"]);
+    assert_eq!(world.evaluation.answered.values().next().unwrap().len(), 4);
+    // They are kept for the lateness, and one before that.
+    world.answers(200, &[]);
+    assert_eq!(world.evaluation.answered.values().next().unwrap().len(), 2);
+    for second in 201..400 {
+        world.answers(second, &[]);
+    }
+    assert!(world.evaluation.answered.values().next().unwrap().len() <= MAX_ANSWERS);
+}
+
+/// A rule of two sources waits for both; a query is asked as often as the most eager rule says.
+#[test]
+fn sources_are_asked_by_those_who_read_them() {
+    let rule =
+        |name: &str, options: &str| rules(&format!("sql: {{query: SELECT 1, {options}}}, labels: {{rule: {name}}}")).remove(0);
+    let rules = vec![rule("both", "every: 1m"), rule("eu", "every: 20s, where: ['source=\"eu\"']")];
+    let sources = ["eu".to_owned(), "us".to_owned()];
+    let mut windows = Windows::new(Vec::new(), 100, LATENESS);
+    let (mut evaluation, _) = Evaluation::new(rules, &sources, LATENESS, &mut windows, BTreeMap::new(), &BTreeMap::new());
+    let every = |source: &str| evaluation.queries(source).iter().map(|query| query.every).collect::<Vec<_>>();
+    assert_eq!((every("eu"), every("us"), every("no")), (vec![Span::secs(20)], vec![Span::secs(60)], vec![]));
+    assert_eq!((evaluation.askers("eu", "SELECT 1").len(), evaluation.askers("us", "SELECT 1").len()), (2, 1));
+    let read = BTreeMap::from([("eu".to_owned(), at(10)), ("us".to_owned(), at(10))]);
+    let row = || Answer { at: at(9), columns: vec!["value".to_owned()], rows: vec![vec![Some("1".to_owned())]] };
+    evaluation.answer("eu", "SELECT 1", row());
+    assert_eq!(evaluation.advance(&mut windows, &read, &BTreeMap::new()).changes.len(), 1);
+    evaluation.answer("us", "SELECT 1", row());
+    assert_eq!(evaluation.advance(&mut windows, &read, &BTreeMap::new()).changes.len(), 2);
+}
+
 /// An evaluation that fails takes nothing away from what the others of the same poll told.
 #[test]
 fn a_fault_hides_no_change() {
     // All alerts have the same labels, so that two at once are a fault.
-    let same = format!("{SPIKE}, labels: {{model: all}}");
+    let same = format!("{SPIKE}, labels: {{model: '{{{{ `all` }}}}'}}");
     let mut world =
         World::new(&same, calls(&["3 x a", "4 x a", "101 x a", "102 x a", "103 x b", "104 x b", "135 x a", "136 x a"]));
     assert_eq!(world.told(0), "");
@@ -231,7 +454,7 @@ impl Recount {
             calls.iter().filter(|call| call.time <= at).map(|call| (call.time, call.failure)).collect();
         past.sort_unstable();
         let run: Vec<_> = past.iter().rev().take_while(|(_, failure)| *failure).collect();
-        run.len() >= 2 && run[0].0 > at - Span::secs(30)
+        run.len() >= 2 && run[0].0 > at.ceil(INTERVAL) - Span::secs(30)
     }
 
     /// Every incident at the ticks in (from, until].

@@ -10,6 +10,8 @@ use prometheus::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus::metrics::info::Info;
 use prometheus::registry::Registry;
 
+use crate::rule::{self, SLO_BUDGET_LEFT, SLO_BURN_RATE};
+
 /// A gauge of a number with a fraction.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 /// A gauge of a whole number.
@@ -29,6 +31,15 @@ pub struct RuleLabel {
     pub rule: String,
 }
 
+/// Labels of what a rule asks a source.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct QueryLabels {
+    /// The source's name.
+    pub source: String,
+    /// The rule's group and name.
+    pub rule: String,
+}
+
 /// Labels of deliveries.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct DeliveryLabels {
@@ -38,6 +49,13 @@ pub struct DeliveryLabels {
     pub integration: String,
     /// `delivered`, `retried`, `rejected` or `given_up`.
     pub outcome: String,
+}
+
+/// Labels of reloads.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReloadLabels {
+    /// `success` or `failure`.
+    pub outcome: &'static str,
 }
 
 /// All of them.
@@ -60,6 +78,12 @@ pub struct Own {
     pub rules: IntGauge,
     /// Evaluations that failed.
     pub rule_errors: Family<RuleLabel, Counter>,
+    /// Queries of rules that had no answer, or none that the rule can use.
+    pub rule_query_failures: Family<QueryLabels, Counter>,
+    /// Of rules on objectives: the share of the budget that is left, by rule and group.
+    slo_budget_left: Family<Vec<(String, String)>, FloatGauge>,
+    /// Of rules on objectives: how fast the budget is used, by rule, group and window.
+    slo_burn_rate: Family<Vec<(String, String)>, FloatGauge>,
     /// Attempts to deliver.
     pub deliveries: Family<DeliveryLabels, Counter>,
     /// Deliveries that wait.
@@ -70,6 +94,8 @@ pub struct Own {
     pub state_writable: IntGauge,
     /// Attempts to write the state that failed.
     pub state_write_failures: Counter,
+    /// Reloads.
+    pub reloads: Family<ReloadLabels, Counter>,
     /// Whether the last reload succeeded.
     pub reload_successful: IntGauge,
     /// When the last successful reload was.
@@ -93,15 +119,23 @@ impl Own {
             evaluation_duration: duration_buckets(),
             rules: Gauge::default(),
             rule_errors: Family::default(),
+            rule_query_failures: Family::default(),
+            slo_budget_left: Family::default(),
+            slo_burn_rate: Family::default(),
             deliveries: Family::default(),
             deliveries_queued: Gauge::default(),
             state_bytes: Gauge::default(),
             state_writable: Gauge::default(),
             state_write_failures: Counter::default(),
+            reloads: Family::default(),
             reload_successful: Gauge::default(),
             reload_timestamp: Gauge::default(),
         };
         own.register(version);
+        // Both are there from the start, so that the first failure is an increase.
+        for outcome in ["success", "failure"] {
+            let _ = own.reloads.get_or_create(&ReloadLabels { outcome });
+        }
         own
     }
 
@@ -120,6 +154,11 @@ impl Own {
         );
         r.register("modelwatch_rules", "Rules that are loaded", self.rules.clone());
         r.register("modelwatch_rule_errors", "Evaluations of a rule that failed", self.rule_errors.clone());
+        let help = "Queries of a rule that a source could not answer";
+        r.register("modelwatch_rule_query_failures", help, self.rule_query_failures.clone());
+        let help = "Share of the error budget of the period that is left";
+        r.register(SLO_BUDGET_LEFT, help, self.slo_budget_left.clone());
+        r.register(SLO_BURN_RATE, "How many times too fast the error budget is used", self.slo_burn_rate.clone());
         r.register("modelwatch_deliveries", "Attempts to deliver a notification", self.deliveries.clone());
         r.register("modelwatch_deliveries_queued", "Deliveries that wait", self.deliveries_queued.clone());
         r.register("modelwatch_state_bytes", "Size of the state file", self.state_bytes.clone());
@@ -133,6 +172,7 @@ impl Own {
             "Attempts to write the state that failed",
             self.state_write_failures.clone(),
         );
+        r.register("modelwatch_config_reloads", "Times that the configuration was read again", self.reloads.clone());
         r.register(
             "modelwatch_config_last_reload_successful",
             "Whether the last reload succeeded",
@@ -142,11 +182,34 @@ impl Own {
         r.register("modelwatch_config_last_reload_success_timestamp_seconds", help, self.reload_timestamp.clone());
     }
 
-    /// Drops what is known for each source, before another configuration names them anew.
-    pub fn forget_sources(&self) {
+    /// A reload ended, at an instant in seconds since 1970.
+    pub fn reloaded(&self, successful: bool, at: f64) {
+        let outcome = if successful { "success" } else { "failure" };
+        self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
+        self.reload_successful.set(i64::from(successful));
+        if successful {
+            self.reload_timestamp.set(at);
+        }
+    }
+
+    /// Drops what is known for each source and rule, before another configuration names them anew.
+    pub fn forget_configuration(&self) {
         self.source_up.clear();
         self.source_lag.clear();
         self.rows_open.clear();
+        self.slo_budget_left.clear();
+        self.slo_burn_rate.clear();
+    }
+
+    /// Takes a number of a rule.
+    pub fn set_of_rule(&self, gauge: &rule::Gauge) {
+        let family = match gauge.name {
+            SLO_BUDGET_LEFT => &self.slo_budget_left,
+            SLO_BURN_RATE => &self.slo_burn_rate,
+            _ => return,
+        };
+        let labels = gauge.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        family.get_or_create(&labels).set(gauge.value);
     }
 
     /// In OpenMetrics, without its end.
@@ -155,5 +218,21 @@ impl Own {
         // Writing into a String does not fail.
         let _ = prometheus::encoding::text::encode_registry(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_rules_are_exported_until_the_configuration_changes() {
+        let own = Own::new("0");
+        let labels = [("rule", "g/A"), ("model", "o3")].into_iter().collect();
+        own.set_of_rule(&rule::Gauge { name: SLO_BUDGET_LEFT, labels, value: -0.5 });
+        let line = "modelwatch_slo_budget_left_ratio{model=\"o3\",rule=\"g/A\"} -0.5\n";
+        assert!(own.encode().contains(line), "{}", own.encode());
+        own.forget_configuration();
+        assert!(!own.encode().contains(line));
     }
 }

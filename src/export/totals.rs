@@ -268,7 +268,15 @@ mod tests {
 
     fn table() -> Table {
         let dimensions = vec!["model".to_owned(), "org".to_owned()];
-        Table { source: "s".into(), name: "t".into(), kind: Kind::Usage, dimensions, failures_are_errors: true }
+        Table {
+            source: "s".into(),
+            name: "t".into(),
+            kind: Kind::Usage,
+            dimensions,
+            measures: Vec::new(),
+            marks: Vec::new(),
+            failures_are_errors: true,
+        }
     }
 
     #[test]

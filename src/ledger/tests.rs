@@ -20,13 +20,25 @@ fn words(text: &str) -> Vec<String> {
 
 fn table(name: &str, dimensions: &str) -> Table {
     let kind = if name == "errors" { Kind::Errors } else { Kind::Usage };
-    Table { source: "app".into(), name: name.into(), kind, dimensions: words(dimensions), failures_are_errors: false }
+    Table {
+        source: "app".into(),
+        name: name.into(),
+        kind,
+        dimensions: words(dimensions),
+        measures: Vec::new(),
+        marks: Vec::new(),
+        failures_are_errors: false,
+    }
 }
 
-type Wanted = (Vec<String>, Vec<String>, Need, Span);
-
-fn need(by: &str, matcher: &str, need: Need) -> Wanted {
-    (words(by), words(matcher), need, Span::secs(60))
+fn need(by: &str, matcher: &str, need: Need) -> Want {
+    Want {
+        by: words(by),
+        matchers: words(matcher),
+        slower_than: None,
+        resolution: crate::window::resolutions(std::slice::from_ref(&need), Span::secs(60))[0],
+        need,
+    }
 }
 
 fn hour() -> Need {
@@ -41,7 +53,7 @@ fn layout() -> Layout {
         labels: words("model org"),
         max_series: 4,
         lateness: LATENESS,
-        needs: vec![
+        wants: vec![
             need("model", "", hour()),
             need("", "org=\"o0\"", hour()),
             need("org", "", yesterday),
@@ -117,10 +129,9 @@ fn shown(totals: &[TableTotals]) -> Vec<String> {
 }
 
 /// Sums or the run of each group that a rule sees at an instant, without groups that have nothing.
-fn seen(ledger: &mut Ledger, (by, matchers, need, interval): &Wanted, at: Time) -> BTreeMap<String, (Sums, u64)> {
-    let matchers = matchers.iter().map(|text| Matcher::parse(text).unwrap()).collect();
-    let windows = &mut ledger.windows;
-    let handle = windows.need(&Selector { by: by.clone(), matchers }, *need, *interval, &BTreeSet::new());
+fn seen(ledger: &mut Ledger, want: &Want, at: Time) -> BTreeMap<String, (Sums, u64)> {
+    let (windows, need) = (&mut ledger.windows, &want.need);
+    let handle = windows.need(&want.selector(), need, want.resolution, &BTreeSet::new());
     windows.seek(handle, at);
     let groups = 0..windows.groups(handle) as u32;
     let run = |group| if *need == Need::Run { windows.run(handle, group, at).length } else { 0 };
@@ -129,7 +140,7 @@ fn seen(ledger: &mut Ledger, (by, matchers, need, interval): &Wanted, at: Time) 
     all.filter(|(_, seen)| *seen != (Sums::default(), 0)).collect()
 }
 
-fn all_seen(ledger: &mut Ledger, needs: &[Wanted], at: Time) -> Vec<BTreeMap<String, (Sums, u64)>> {
+fn all_seen(ledger: &mut Ledger, needs: &[Want], at: Time) -> Vec<BTreeMap<String, (Sums, u64)>> {
     needs.iter().map(|need| seen(ledger, need, at)).collect()
 }
 
@@ -172,7 +183,7 @@ proptest! {
         prop_assert_eq!(positions(&ledger), positions(&whole));
         for ago in [0, 60, 900] {
             let at = reader.now - Span::secs(ago);
-            prop_assert_eq!(all_seen(&mut ledger, &layout().needs, at), all_seen(&mut whole, &layout().needs, at));
+            prop_assert_eq!(all_seen(&mut ledger, &layout().wants, at), all_seen(&mut whole, &layout().wants, at));
         }
     }
 
@@ -184,7 +195,7 @@ proptest! {
         let mut sums = BTreeMap::new();
         for (i, rows) in rows.iter().enumerate() {
             for change in (0..changes.len()).filter(|change| changes[*change] == i) {
-                let (was, needs) = (sum(&totals), layout().needs);
+                let (was, needs) = (sum(&totals), layout().wants);
                 let kept = seen(&mut ledger, &needs[0], reader.now);
                 let next = changed(ledger.layout().clone(), change);
                 (ledger, totals) = ledger.relayout(totals, next);
@@ -225,8 +236,8 @@ fn sum(totals: &[TableTotals]) -> BTreeMap<String, [i64; 6]> {
 /// Another configuration; the first need and the table `calls` stay.
 fn changed(mut layout: Layout, change: usize) -> Layout {
     match change {
-        0 => layout.needs.truncate(1),
-        1 => layout.needs.push(need("model org", "", hour())),
+        0 => layout.wants.truncate(1),
+        1 => layout.wants.push(need("model org", "", hour())),
         2 => layout.labels = words("org"),
         3 => layout.labels = words("org service model"),
         4 => layout.tables.truncate(1),
@@ -242,14 +253,14 @@ fn a_table_that_comes_back_is_not_counted_anew() {
     let (mut ledger, mut totals) = open(layout());
     let batch = reader.batch(&[(0, 0, 0, 5, 0, 1), (1, 0, 0, 5, 1, 1), (1, 1, 1, 9, 1, 1)]);
     count(&mut ledger, &mut totals, &batch, batch.now);
-    let before = (shown(&totals), positions(&ledger), all_seen(&mut ledger, &layout().needs, reader.now));
+    let before = (shown(&totals), positions(&ledger), all_seen(&mut ledger, &layout().wants, reader.now));
     let without = Layout { tables: vec![table("calls", "model org")], ..layout() };
     (ledger, totals) = ledger.relayout(totals, without);
     assert_eq!(ledger.position("app", "errors"), None);
     // Also over a restart.
     (ledger, totals) = postcard::from_bytes::<Checkpoint>(&ledger.checkpoint(&totals).unwrap()).unwrap().open();
     (ledger, totals) = ledger.relayout(totals, layout());
-    assert_eq!((shown(&totals), positions(&ledger), all_seen(&mut ledger, &layout().needs, reader.now)), before);
+    assert_eq!((shown(&totals), positions(&ledger), all_seen(&mut ledger, &layout().wants, reader.now)), before);
 }
 
 /// A new rule waits for the history of what was read before; those that are there already do not.
@@ -260,13 +271,13 @@ fn a_new_rule_asks_for_history() {
     let batch = reader.batch(&[(0, 0, 0, 5, 0, 1)]);
     count(&mut ledger, &mut totals, &batch, batch.now);
     assert_eq!(ledger.windows.missing_from("app", reader.now), None);
-    let more = Layout { needs: layout().needs.into_iter().chain([need("model org", "", hour())]).collect(), ..layout() };
+    let more = Layout { wants: layout().wants.into_iter().chain([need("model org", "", hour())]).collect(), ..layout() };
     (ledger, totals) = ledger.relayout(totals, more.clone());
     let keep = HOUR + LATENESS + Span::secs(60);
     assert_eq!(ledger.windows.missing_from("app", reader.now), Some(reader.now - keep));
     let fill = Batch { fill: true, ..batch.clone() };
     let fill = Batch { tables: fill.tables.into_iter().map(|t| TableBatch { shapes: vec![], ..t }).collect(), ..fill };
-    let (was, kept) = (shown(&totals), all_seen(&mut ledger, &layout().needs, reader.now));
+    let (was, kept) = (shown(&totals), all_seen(&mut ledger, &layout().wants, reader.now));
     for _ in 0..2 {
         // The first attempt ends with the connection; the second reads all of it again.
         assert!(ledger.windows.begin_fill("app", reader.now).is_some());
@@ -276,8 +287,8 @@ fn a_new_rule_asks_for_history() {
     }
     ledger.windows.filled("app");
     assert_eq!(shown(&totals), was);
-    assert_eq!(all_seen(&mut ledger, &layout().needs, reader.now), kept);
-    let filled = seen(&mut ledger, &more.needs[4], reader.now);
+    assert_eq!(all_seen(&mut ledger, &layout().wants, reader.now), kept);
+    let filled = seen(&mut ledger, &more.wants[4], reader.now);
     assert_eq!(filled.values().map(|(sums, _)| sums.success).collect::<Vec<_>>(), [1]);
     assert_eq!(ledger.windows.missing_from("app", reader.now), None);
 }

@@ -19,7 +19,7 @@ use crate::message;
 use crate::route::Notification;
 use crate::secret::Secret;
 use crate::time::{Span, Time};
-use crate::yaml::{self, Faults, Fields, Value};
+use crate::yaml::{self, Faults, Fields};
 
 mod pagerduty;
 pub mod retry;
@@ -129,25 +129,18 @@ const SECRET_PART_BYTES: usize = 9;
 pub fn integrations(receiver: &str, fields: &mut Fields<'_>, faults: &mut Faults) -> Vec<Integration> {
     let mut found = Vec::new();
     for (number, kind) in KINDS.iter().enumerate() {
-        let Some(list) = fields.node(kind.key) else { continue };
-        let Value::List(items) = &list.value else {
-            let help = format!("write it as `{}: [{{...}}]`", kind.key);
-            faults.error_help("wrong-type", list, format!("{}: expected a list, found {}", kind.key, list.kind()), help);
-            continue;
-        };
-        for (i, item) in items.iter().enumerate() {
-            let Some(mut fields) = item.fields(faults) else { continue };
-            let send_resolved = fields.optional("send_resolved", faults, yaml::boolean).unwrap_or(true);
-            let notifier = (kind.parse)(&mut fields, faults);
-            fields.finish(faults);
-            found.extend(notifier.map(|notifier| Integration {
-                receiver: receiver.to_owned(),
-                index: number * EACH_KIND + i,
-                kind: kind.name,
-                send_resolved,
-                notifier,
-            }));
-        }
+        let read = fields.each(kind.key, faults, |fields, faults| {
+            let send_resolved = fields.optional("send_resolved", faults, yaml::BOOLEAN).unwrap_or(true);
+            Some((send_resolved, (kind.parse)(fields, faults)?))
+        });
+        // One at fault is left out, but then nothing of the file is used.
+        found.extend(read.into_iter().enumerate().map(|(i, (send_resolved, notifier))| Integration {
+            receiver: receiver.to_owned(),
+            index: number * EACH_KIND + i,
+            kind: kind.name,
+            send_resolved,
+            notifier,
+        }));
     }
     found
 }
@@ -260,7 +253,8 @@ fn secret(
     [key, file_key]: [&'static str; 2],
     check: fn(Secret) -> Result<Secret, String>,
 ) -> Option<Secret> {
-    match (fields.node(key), fields.node(file_key)) {
+    fields.exactly_one(&[key, file_key]);
+    match (fields.node_of(key, yaml::SECRET), fields.node_of(file_key, yaml::SECRET_FILE)) {
         (Some(_), Some(file)) => {
             faults.error_help("conflicting-keys", file, format!("both `{key}` and `{file_key}` are set"), "remove one of them");
             None
@@ -269,8 +263,8 @@ fn secret(
             faults.error("missing-key", fields.node, format!("`{key}` or `{file_key}` is missing"));
             None
         }
-        (Some(_), None) => fields.optional(key, faults, |node| yaml::secret(node).and_then(check)),
-        (None, Some(_)) => fields.optional(file_key, faults, |node| yaml::secret_file(node).and_then(check)),
+        (Some(_), None) => fields.optional(key, faults, yaml::SECRET.then(check)),
+        (None, Some(_)) => fields.optional(file_key, faults, yaml::SECRET_FILE.then(check)),
     }
 }
 

@@ -50,15 +50,13 @@ struct PagerDuty {
     severity: Option<Severity>,
 }
 
+const SEVERITIES: &[(&str, Severity)] =
+    &[("critical", Severity::Critical), ("error", Severity::Error), ("warning", Severity::Warning), ("info", Severity::Info)];
+
 fn parse(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Arc<dyn Notifier>> {
     let routing_key = notify::secret(fields, faults, ["routing_key", "routing_key_file"], notify::not_empty);
-    let url = fields.optional("url", faults, |node| yaml::secret(node).and_then(notify::http_url));
-    let severity = fields.optional("severity", faults, |node| {
-        let text = yaml::text(node)?;
-        Severity::parse(&text)
-            .filter(|severity| severity.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is none of critical, error, warning, info"))
-    });
+    let url = fields.optional("url", faults, yaml::SECRET.then(notify::http_url));
+    let severity = fields.optional("severity", faults, yaml::one_of(SEVERITIES));
     Some(Arc::new(PagerDuty { routing_key: routing_key?, url: url.unwrap_or_else(|| Secret::new(URL)), severity }))
 }
 

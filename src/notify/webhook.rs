@@ -36,7 +36,7 @@ struct Webhook {
 
 fn parse(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Arc<dyn Notifier>> {
     let url = notify::secret(fields, faults, ["url", "url_file"], notify::http_url);
-    let max_alerts = fields.optional("max_alerts", faults, yaml::whole).unwrap_or(0) as usize;
+    let max_alerts = fields.optional("max_alerts", faults, yaml::WHOLE).unwrap_or(0) as usize;
     Some(Arc::new(Webhook { url: url?, max_alerts }))
 }
 

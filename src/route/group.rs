@@ -123,6 +123,11 @@ impl Router {
         &self.saved
     }
 
+    /// What goes on under another configuration.
+    pub fn into_saved(self) -> Saved {
+        self.saved
+    }
+
     /// Takes over another configuration: the groups are formed anew. A group that there was before goes on with its
     /// clock; the end of what was told where it is told no more follows within a `group_interval`.
     pub fn reload(&mut self, route: Route) {

@@ -14,7 +14,7 @@ use crate::alert::Alert;
 use crate::diag::nearest;
 use crate::labels::{Labels, is_label_name};
 use crate::time::{Span, Time};
-use crate::yaml::{self, Faults, Node};
+use crate::yaml::{self, Faults, Fields};
 
 pub use group::{Action, Decision, Router, Saved};
 pub use log::Reason;
@@ -67,18 +67,17 @@ impl Route {
     /// # use modelwatch::{route::Route, time::Span, yaml::{self, Faults}};
     /// let mut faults = Faults::default();
     /// let node = yaml::parse("demo.yml", "receiver: oncall\ngroup_by: [alertname]\n", &mut faults).unwrap();
-    /// let route = Route::parse(&node, &mut faults, &["oncall".to_owned()]).unwrap();
+    /// let known = ["oncall".to_owned()];
+    /// let route = node.map(&mut faults, |fields, faults| Route::parse(fields, faults, &known)).unwrap();
     /// assert_eq!((route.group_wait, route.group_interval), (Span::ZERO, Span::secs(300)));
     /// ```
-    pub fn parse(node: &Node, faults: &mut Faults, receivers: &[String]) -> Option<Route> {
-        let mut fields = node.fields(faults)?;
-        let receiver = fields.required("receiver", faults, yaml::text);
+    pub fn parse(fields: &mut Fields<'_>, faults: &mut Faults, receivers: &[String]) -> Option<Route> {
+        let receiver = fields.required("receiver", faults, yaml::TEXT);
         let place = fields.node("receiver");
-        let group_by = fields.optional("group_by", faults, group_by);
-        let group_wait = fields.optional("group_wait", faults, yaml::span);
-        let group_interval = fields.optional("group_interval", faults, yaml::positive_span);
-        let repeat_interval = fields.optional("repeat_interval", faults, yaml::positive_span);
-        fields.finish(faults);
+        let group_by = fields.optional("group_by", faults, yaml::list(yaml::TEXT.then(group_label)).then(group_by));
+        let group_wait = fields.optional("group_wait", faults, yaml::SPAN);
+        let group_interval = fields.optional("group_interval", faults, yaml::POSITIVE_SPAN);
+        let repeat_interval = fields.optional("repeat_interval", faults, yaml::POSITIVE_SPAN);
         let (receiver, place) = (receiver?, place?);
         if !receivers.contains(&receiver) {
             let known = receivers.iter().map(String::as_str);
@@ -118,15 +117,15 @@ impl Route {
     }
 }
 
-fn group_by(node: &Node) -> Result<GroupBy, String> {
-    let names = yaml::list(yaml::text)(node)?;
+fn group_label(name: String) -> Result<String, String> {
+    if name == "..." || is_label_name(&name) { Ok(name) } else { Err(format!("`{name}` is no name of a label")) }
+}
+
+fn group_by(names: Vec<String>) -> Result<GroupBy, String> {
     if names.iter().any(|name| name == "...") {
         return if names.len() == 1 { Ok(GroupBy::All) } else { Err("`...` means every label and stands alone".to_owned()) };
     }
     for (i, name) in names.iter().enumerate() {
-        if !is_label_name(name) {
-            return Err(format!("`{name}` is no name of a label"));
-        }
         if names[..i].contains(name) {
             return Err(format!("`{name}` is named twice"));
         }
@@ -142,7 +141,8 @@ mod tests {
     fn parse(text: &str) -> Result<Route, String> {
         let mut faults = Faults::default();
         let node = yaml::parse("t.yml", text, &mut faults).unwrap();
-        let route = Route::parse(&node, &mut faults, &["oncall".to_owned(), "lead".to_owned()]);
+        let known = ["oncall".to_owned(), "lead".to_owned()];
+        let route = node.map(&mut faults, |fields, faults| Route::parse(fields, faults, &known));
         let lines: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
         route.filter(|_| lines.is_empty()).ok_or(lines.join("\n"))
     }

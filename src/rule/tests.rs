@@ -1,12 +1,29 @@
 //! Each kind on virtual time, over windows that are built by hand.
 //!
 //! A call is a line: when (a span before or after [`NOON`]), how it ended (`x` failed, `.` succeeded, `?` abandoned, `e` is a
-//! record of an error table), its model, and what else is known: `org=o`, `*3` calls, `$0.25`.
+//! record of an error table), its model, and what else is known: `org=o`, `*3` calls, `$0.25`, that it took `@2s`, the
+//! measure `quality=4.2`, and `user=u`.
+
+mod budget;
+mod cost_anomaly;
+mod coverage;
+mod error_rate;
+mod error_spike;
+mod freshness;
+mod latency;
+mod measure;
+mod new_value;
+mod no_data;
+mod recount;
+mod slo_burn_rate;
+mod sql;
+mod volume_anomaly;
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::event::{Event, Outcome};
+use crate::limits::MAX_ALERTS;
 use crate::source;
 use crate::window::Table;
 
@@ -32,6 +49,8 @@ fn tables(with_errors: bool) -> Vec<Table> {
         name: name.to_owned(),
         kind,
         dimensions: dimensions.iter().map(|name| (*name).to_owned()).collect(),
+        measures: if kind == source::Kind::Usage { vec!["quality".to_owned()] } else { Vec::new() },
+        marks: if kind == source::Kind::Usage { vec!["user".to_owned()] } else { Vec::new() },
         failures_are_errors: kind == source::Kind::Usage && !with_errors,
     };
     let mut tables = vec![table("calls", source::Kind::Usage, &["model", "org"])];
@@ -52,6 +71,9 @@ fn call(line: &str) -> (usize, Vec<String>, Event) {
         match word.split_at(1) {
             ("$", amount) => event.cost = Some(money(amount)),
             ("*", count) => event.count = count.parse().unwrap(),
+            ("@", took) => event.latency = Some(Span::parse(took).unwrap().0),
+            ("q", _) => event.measures = vec![Some((word[8..].parse::<f64>().unwrap() * 1e6).round() as i64)],
+            ("u", user) => event.marks = vec![source::mark::text(user.as_bytes())],
             _ => org = word.strip_prefix("org=").unwrap(),
         }
     }
@@ -68,8 +90,8 @@ fn world(yaml: &str, with_errors: bool, calls: &[&str], settled: Time) -> (Vec<R
     let mut shapes: Vec<Vec<Vec<String>>> = tables.iter().map(|_| Vec::new()).collect();
     let mut windows = Windows::new(tables, 1_000, LATENESS);
     for rule in &rules {
-        for need in rule.needs() {
-            windows.need(&rule.selector, need, rule.interval, &nothing);
+        for (selector, need, resolution) in rule.needs() {
+            windows.need(&selector, &need, resolution, &nothing);
         }
     }
     windows.settle_needs(shapes.iter().map(Vec::as_slice));
@@ -94,9 +116,24 @@ fn one_rule(kind: &str) -> String {
     format!("groups: [{{name: g, interval: 1s, rules: [{{alert: A, {kind}}}]}}]")
 }
 
+/// What `app` answered at noon to the one query of a rule; `-` is NULL.
+fn answer(columns: &str, rows: &[&[&str]]) -> Answer {
+    let columns = columns.split_whitespace().map(str::to_owned).collect();
+    let text = |text: &&str| Some((*text).to_owned()).filter(|text| text != "-");
+    Answer { at: NOON, columns, rows: rows.iter().map(|row| row.iter().map(text).collect()).collect() }
+}
+
+fn answers(of: &[(&str, &Answer)]) -> Answers {
+    vec![of.iter().map(|(source, answer)| ((*source).to_owned(), Arc::new((*answer).clone()))).collect()]
+}
+
 /// `model=a value`, one for each finding, in the order of the groups.
-fn found(rules: &[Rule], windows: &mut Windows, at: Time) -> String {
-    let findings = rules.iter().flat_map(|rule| rule.findings(windows, at)).collect::<Vec<_>>();
+fn found(rules: &mut [Rule], windows: &mut Windows, at: Time) -> String {
+    found_with(rules, windows, &Answers::new(), at)
+}
+
+fn found_with(rules: &mut [Rule], windows: &mut Windows, answers: &Answers, at: Time) -> String {
+    let findings = rules.iter_mut().flat_map(|rule| rule.findings(windows, answers, at)).collect::<Vec<_>>();
     let one = |finding: &Finding| {
         let labels = finding.labels.iter().filter(|(name, _)| *name != "alertname");
         let labels: String = labels.map(|(name, value)| format!("{name}={value} ")).collect();
@@ -107,14 +144,14 @@ fn found(rules: &[Rule], windows: &mut Windows, at: Time) -> String {
 
 #[track_caller]
 fn check(kind: &str, calls: &[&str], at: &str, expected: &str) {
-    let (rules, mut windows) = world(&one_rule(kind), false, calls, Time::MIN);
-    assert_eq!(found(&rules, &mut windows, instant(at)), expected, "{kind} at {at}");
+    let (mut rules, mut windows) = world(&one_rule(kind), false, calls, Time::MIN);
+    assert_eq!(found(&mut rules, &mut windows, instant(at)), expected, "{kind} at {at}");
 }
 
 /// The evidence of the one finding.
 fn evidence(kind: &str, with_errors: bool, calls: &[&str]) -> String {
-    let (rules, mut windows) = world(&one_rule(kind), with_errors, calls, Time::MIN);
-    let findings = rules[0].findings(&mut windows, NOON);
+    let (mut rules, mut windows) = world(&one_rule(kind), with_errors, calls, Time::MIN);
+    let findings = rules[0].findings(&mut windows, &Answers::new(), NOON);
     assert_eq!(findings.len(), 1, "{findings:?}");
     findings[0].evidence.clone()
 }
@@ -158,8 +195,8 @@ fn errors_are_records_of_error_tables_where_there_are_any() {
         ("calls", true, &records[..], "model=a 1, model=b 1"),
         ("errors", true, &records[..], "model=a 2, model=c 1"),
     ] {
-        let (rules, mut windows) = world(&of(kind), with_errors, lines, Time::MIN);
-        assert_eq!(found(&rules, &mut windows, NOON), expected, "of: {kind}, {lines:?}");
+        let (mut rules, mut windows) = world(&of(kind), with_errors, lines, Time::MIN);
+        assert_eq!(found(&mut rules, &mut windows, NOON), expected, "of: {kind}, {lines:?}");
     }
     let told = evidence("error_spike: {more_than: 0, within: 90s, of: errors}", true, &["-9s e a"]);
     assert_eq!(told, format!("1 errors in the 1m30s up to {NOON}, more than 0"));
@@ -186,8 +223,8 @@ fn where_chooses_and_by_groups() {
 #[test]
 fn a_missing_dimension_is_an_absent_label() {
     let rule = one_rule("error_spike: {more_than: 0, within: 1m, by: [org], of: errors}");
-    let (rules, mut windows) = world(&rule, true, &["-9s e a", "-8s x a org=o", "-7s e b"], Time::MIN);
-    let findings = rules[0].findings(&mut windows, NOON);
+    let (mut rules, mut windows) = world(&rule, true, &["-9s e a", "-8s x a org=o", "-7s e b"], Time::MIN);
+    let findings = rules[0].findings(&mut windows, &Answers::new(), NOON);
     assert_eq!(findings.iter().map(|f| f.labels.to_string()).collect::<Vec<_>>(), ["{alertname=\"A\"}"]);
     assert_eq!(findings[0].value, 2.0);
 }
@@ -208,7 +245,7 @@ fn failures_in_a_row_end_with_a_success() {
     // The last failure counts, not the first.
     check(streak, &["-2h x a", "-1h x a", "-59s x a"], "0", "model=a 3");
     check(streak, &["-80s x a", "-70s x a", "-60s x a"], "0", "");
-    check(streak, &["-80s x a", "-70s x a", "-60s x a"], "-1ms", "model=a 3");
+    check(streak, &["-80s x a", "-70s x a", "-60s x a"], "-1s", "model=a 3");
     check("failure_streak: {in_a_row: 1}", &["-1h x a"], "0", "");
     check("failure_streak: {in_a_row: 1}", &["-59m59s x a"], "0", "1");
 }
@@ -232,8 +269,8 @@ fn failures_in_a_row_are_ordered_by_time() {
 fn failures_in_a_row_go_on_from_what_is_settled() {
     let rule = one_rule("failure_streak: {in_a_row: 3, within: 1h}");
     let calls = ["-40m . a", "-30m x a", "-20m x a", "-10m x a", "-25m . a"];
-    let (rules, mut windows) = world(&rule, false, &calls, instant("-15m"));
-    assert_eq!(found(&rules, &mut windows, NOON), "3");
+    let (mut rules, mut windows) = world(&rule, false, &calls, instant("-15m"));
+    assert_eq!(found(&mut rules, &mut windows, NOON), "3");
 }
 
 #[test]
@@ -298,8 +335,8 @@ fn money_is_compared_exactly() {
             let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             check(&format!("{COST}}}"), &lines, "0", "");
             lines.push("-2h . a org=o $0.000000001");
-            let (rules, mut windows) = world(&one_rule(&format!("{COST}}}")), false, &lines, Time::MIN);
-            assert_eq!(rules[0].findings(&mut windows, NOON).len(), 1, "{usual} on {earlier} days");
+            let (mut rules, mut windows) = world(&one_rule(&format!("{COST}}}")), false, &lines, Time::MIN);
+            assert_eq!(rules[0].findings(&mut windows, &Answers::new(), NOON).len(), 1, "{usual} on {earlier} days");
         }
     }
     // Ten dimes are a dollar.
@@ -331,8 +368,8 @@ fn cost_says_what_it_compared() {
 fn cost_is_that_of_calls_alone() {
     let calls = ["-1h . a $2", "-1h e a $5", "-25h . a $1", "-49h . a $1", "-73h . a $1", "-97h e a"];
     let rule = one_rule("cost_anomaly: {factor: 2, days: 4, min_days: 3}");
-    let (rules, mut windows) = world(&rule, true, &calls, Time::MIN);
-    assert_eq!(found(&rules, &mut windows, NOON), "");
+    let (mut rules, mut windows) = world(&rule, true, &calls, Time::MIN);
+    assert_eq!(found(&mut rules, &mut windows, NOON), "");
 }
 
 /// A comparison slides to any instant and back.
@@ -340,11 +377,11 @@ fn cost_is_that_of_calls_alone() {
 fn windows_go_to_and_fro() {
     let lines = days(&["2.1", "1", "1", "1"]);
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let (rules, mut windows) = world(&one_rule(&format!("{COST}}}")), false, &lines, Time::MIN);
+    let (mut rules, mut windows) = world(&one_rule(&format!("{COST}}}")), false, &lines, Time::MIN);
     for (at, expected) in
         [("0", "org=o 2.1"), ("-2h", ""), ("-1h", "org=o 2.1"), ("22h", "org=o 2.1"), ("23h6m", ""), ("0", "org=o 2.1")]
     {
-        assert_eq!(found(&rules, &mut windows, instant(at)), expected, "{at}");
+        assert_eq!(found(&mut rules, &mut windows, instant(at)), expected, "{at}");
     }
 }
 
@@ -356,11 +393,11 @@ groups:
     rules:
       - alert: Spike
         error_spike: {more_than: 0, within: 1h, by: [model]}
-        labels: {severity: high, team: 'ml-{{ $labels.model }}', none: '{{ $labels.org }}'}
+        labels: {severity: high, team: 'ml-{{ $labels.model }}', none: '{{ if eq $labels.model `none` }}x{{ end }}'}
         annotations: {summary: '{{ $labels.alertname }}: {{ $labels.model }} {{ $value }}', odd: '{{ match $labels.model \"x\" }}'}
 ";
-    let (rules, mut windows) = world(yaml, false, &["-9s x gpt-(4o *12"], Time::MIN);
-    let finding = rules[0].findings(&mut windows, NOON).remove(0);
+    let (mut rules, mut windows) = world(yaml, false, &["-9s x gpt-(4o *12"], Time::MIN);
+    let finding = rules[0].findings(&mut windows, &Answers::new(), NOON).remove(0);
     let labels = r#"{alertname="Spike", model="gpt-(4o", severity="high", team="ml-gpt-(4o"}"#;
     assert_eq!(finding.labels.to_string(), labels);
     assert_eq!(finding.annotations.get("summary"), "Spike: gpt-(4o 12");
@@ -385,7 +422,7 @@ fn fault(kind: &str) -> String {
 fn faults_of_each_kind() {
     for (kind, expected) in [
         ("error_spike: {more_than: 1, within: 1h, by: [model]}", ""),
-        ("error_spike: {within: 1h}", "`more_than` is missing"),
+        ("error_spike: {within: 1h}", "error_spike needs either `more_than` or `factor`"),
         ("error_spike: {more_than: 5, within: 1h, wher: [a]}", "did you mean `where`?"),
         ("error_spike: {more_than: 1, within: 1h, of: rows}", "`rows` is neither `calls` nor `errors`"),
         ("error_spike: {more_than: 1, within: 0s}", "within: must be longer than 0s"),
@@ -398,18 +435,18 @@ fn faults_of_each_kind() {
         ("error_spike: {more_than: 1, within: 1h, where: ['model~\"x\"']}", "`model~\"x\"` is no matcher; write it as"),
         ("error_spike: {more_than: 1, within: 1h, where: ['model=~\"(\"']}", "`(` is no regular expression"),
         ("error_spike: 5", "expected a map of keys and values, found a number"),
-        ("error_spike: ", "the rule has no kind [no-kind]; hint: one of cost_anomaly, error_spike, failure_streak"),
+        ("error_spike: ", "the rule has no kind [no-kind]; hint: one of budget, cost_anomaly, coverage"),
         ("error_spik: {more_than: 1, within: 1h}", "did you mean `error_spike`?"),
-        ("expr: up == 0", "cost_anomaly, error_spike, failure_streak | unknown key `expr`"),
-        ("failure_streak: {within: 1h}", "failure_streak needs either `in_a_row` or `more_than`"),
-        ("failure_streak: {in_a_row: 3, more_than: 3}", "failure_streak needs either `in_a_row` or `more_than`"),
+        ("expr: up == 0", "unknown key `expr` [unknown-key]; hint: instead of an expression a rule names its kind: budget,"),
+        ("failure_streak: {within: 1h}", "failure_streak needs `in_a_row` or `more_than`"),
+        ("failure_streak: {in_a_row: 3, more_than: 3}", "both `in_a_row` and `more_than` are set"),
         ("failure_streak: {in_a_row: 0}", "in_a_row: must be at least 1"),
         ("failure_streak: {in_a_row: many}", "in_a_row: expected a number, found text"),
         ("cost_anomaly: {}", ""),
         ("cost_anomaly: {factor: 0}", "factor: must be more than 0"),
         ("cost_anomaly: {factor: .nan}", "non-finite float `.nan` rejected"),
         ("cost_anomaly: {of: max}", "`max` is neither `mean` nor `median`"),
-        ("cost_anomaly: {days: 2}", "days: 2 must be between min_days (3) and 366"),
+        ("cost_anomaly: {days: 2, min_days: 3}", "days: 2 must be between min_days (3) and 366"),
         ("cost_anomaly: {days: 400}", "days: 400 must be between min_days (3) and 366"),
         ("error_spike: {more_than: 1, within: 1h}, cost_anomaly: {}", "a rule has one kind only"),
         ("error_spike: {more_than: 1, within: 1h}, for: soon", "for: `soon` is no duration"),
@@ -419,6 +456,20 @@ fn faults_of_each_kind() {
         ("error_spike: {more_than: 1, within: 1h}, labels: [a]", "expected a map of names to texts, found a list"),
         ("error_spike: {more_than: 1, within: 1h}, annotations: {s: '{{ $value | humanise }}'}", "did you mean `humanize`?"),
         ("error_spike: {more_than: 1, within: 1h}, annotations: {s: '{{ parseDuration \"soon\" }}'}", "s: "),
+        ("error_spike: {more_than: 1, within: 1h, by: [model]}, annotations: {s: '{{ humanize $labels.model }}'}", ""),
+        (
+            "error_spike: {more_than: 1, within: 1h}, annotations: {s: '{{ $labels.model }}'}",
+            "if it is a dimension, add it to `by`; known here: alertname",
+        ),
+        ("error_spike: {more_than: 1, within: 1h, by: [model]}, labels: {a: '{{ $labels.alertname }}'}", "no label `alertname`"),
+        (
+            "error_spike: {more_than: 1, within: 1h, by: [org]}, labels: {a: b}, annotations: {s: '{{ $labels.a }}{{ $labels.org }}'}",
+            "",
+        ),
+        ("error_spike: {more_than: x, within: 1h}, annotations: {s: '{{ $labels.model }}'}", "expected a number"),
+        ("error_spike: {more_than: 1, within: 1h}, annotations: {runbook_url: www.example.com/x}", "no URL"),
+        ("error_spike: {more_than: 1, within: 1h}, annotations: {runbook_url: 'https://x/{{ $labels.alertname }}#a b'}", ""),
+        ("error_spike: {more_than: 1, within: 1h}, annotations: {dashboard_url: '{{ $labels.alertname }}/x'}", ""),
         ("error_spike: {more_than: 1, within: 1h}, annotation: {s: x}", "did you mean `annotations`?"),
     ] {
         let found = fault(kind);
@@ -458,8 +509,36 @@ gruops: []
             "r.yml:11:9: a rule has one kind only, and this one has `cost_anomaly` and `failure_streak` [two-kinds]; hint: write a rule for each",
             "r.yml:13:21: days: 14 must be between min_days (20) and 366 [bad-value]",
             "r.yml:15:5: `name` is missing [missing-key]",
-            "r.yml:15:12: rules: expected a list, found a map [wrong-type]",
+            "r.yml:15:12: rules: expected a list, found a map [wrong-type]; hint: each item of a list begins with `- `",
             "r.yml:16:1: unknown key `gruops` [unknown-key]; hint: did you mean `groups`?",
+        ]
+    );
+}
+
+#[test]
+fn labels_of_a_group_are_those_of_its_rules_unless_they_say_others() {
+    let yaml = "
+groups:
+  - name: g
+    labels: {team: ml, severity: low, of: '{{ $labels.model }}'}
+    rules:
+      - {alert: A, error_spike: {more_than: 0, within: 1h, by: [model]}}
+      - {alert: B, error_spike: {more_than: 0, within: 1h, by: [model]}, labels: {severity: high, team: ''}}
+  - name: h
+    rules: [{alert: C, error_spike: {more_than: 0, within: 1h}}]
+";
+    let (mut rules, mut windows) = world(yaml, false, &["-9s x gpt"], Time::MIN);
+    let labels: Vec<String> = rules
+        .iter_mut()
+        .flat_map(|rule| rule.findings(&mut windows, &Answers::new(), NOON))
+        .map(|found| found.labels.to_string())
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            r#"{alertname="A", model="gpt", of="gpt", severity="low", team="ml"}"#,
+            r#"{alertname="B", model="gpt", of="gpt", severity="high"}"#,
+            r#"{alertname="C"}"#,
         ]
     );
 }
@@ -472,4 +551,11 @@ fn rules_of_one_name_have_keys_of_their_own() {
     let keys: Vec<_> = rules.iter().map(|rule| (rule.key.as_str(), rule.interval, rule.policy.limit)).collect();
     let (usual, minute) = (Span::secs(15), Span::secs(60));
     assert_eq!(keys, [("g/A", usual, MAX_ALERTS), ("g/A#2", usual, MAX_ALERTS), ("h/A", minute, 5)]);
+}
+
+#[test]
+fn the_sample_is_valid() {
+    let mut faults = Faults::default();
+    assert_eq!(parse_file("sample.yml", file::SAMPLE, &mut faults).len(), 1);
+    assert!(faults.0.is_empty(), "{:?}", faults.0);
 }

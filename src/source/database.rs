@@ -1,12 +1,11 @@
 //! The kinds of databases behind one face.
 
-use std::collections::BTreeSet;
-
 use crate::diag::Diagnostic;
 use crate::secret::Secret;
 use crate::source::decode::Row;
-use crate::source::mapping::{Field, Lookup, Mapping};
+use crate::source::mapping::{Field, Lookup, Mapping, Wanted};
 use crate::source::postgres::{self, PlanError, Rows, Snapshot};
+use crate::source::query::{Answer, Query};
 use crate::source::sqlite;
 use crate::time::{Span, Time};
 
@@ -73,7 +72,7 @@ impl Database {
     }
 
     /// Asks the database about each part of a mapping; faults of all parts, or warnings.
-    pub async fn plan(&mut self, mapping: &Mapping, wanted: &BTreeSet<String>) -> Result<(Plan, Vec<Diagnostic>), PlanError> {
+    pub async fn plan(&mut self, mapping: &Mapping, wanted: &Wanted) -> Result<(Plan, Vec<Diagnostic>), PlanError> {
         Ok(match self {
             Database::Postgres(db) => db.plan(mapping, wanted).await.map(|(plan, warnings)| (Plan::Postgres(plan), warnings))?,
             Database::Sqlite(db) => db.plan(mapping, wanted).await.map(|(plan, warnings)| (Plan::Sqlite(plan), warnings))?,
@@ -91,9 +90,18 @@ impl Database {
 
     /// Time of the newest row.
     pub async fn newest(&mut self, plan: &Plan) -> Result<Option<Time>, sqlx::Error> {
+        self.end_of(plan, true).await
+    }
+
+    /// Time of the oldest row.
+    pub async fn oldest(&mut self, plan: &Plan) -> Result<Option<Time>, sqlx::Error> {
+        self.end_of(plan, false).await
+    }
+
+    async fn end_of(&mut self, plan: &Plan, newest: bool) -> Result<Option<Time>, sqlx::Error> {
         match (self, plan) {
-            (Database::Postgres(db), Plan::Postgres(plan)) => db.newest(plan).await,
-            (Database::Sqlite(db), Plan::Sqlite(plan)) => db.newest(plan).await,
+            (Database::Postgres(db), Plan::Postgres(plan)) => db.end_of(plan, newest).await,
+            (Database::Sqlite(db), Plan::Sqlite(plan)) => db.end_of(plan, newest).await,
             _ => Err(mismatch()),
         }
     }
@@ -113,6 +121,69 @@ impl Database {
             Database::Postgres(db) => db.lookup(lookup).await,
             Database::Sqlite(db) => db.lookup(lookup).await,
         }
+    }
+
+    /// Asks a query of a rule, in a transaction of its own that nothing is left of; `now` replaces the database's clock.
+    ///
+    /// # Errors
+    /// Within: what there is to say against the query or its answer. Without: the connection is lost.
+    pub async fn ask(&mut self, query: &Query, timeout: Span, now: Option<Time>) -> Result<Result<Answer, String>, sqlx::Error> {
+        let now = self.begin(timeout, now).await?.now;
+        let answer = match self {
+            Database::Postgres(db) => db.answer(query, now).await,
+            Database::Sqlite(db) => db.answer(query, now, timeout).await,
+        };
+        self.asked(answer).await
+    }
+
+    /// The columns of a query of a rule, each with its type where that is known; nothing is read.
+    ///
+    /// # Errors
+    /// As [`Database::ask`].
+    pub async fn describe(
+        &mut self,
+        query: &Query,
+        timeout: Span,
+    ) -> Result<Result<Vec<(String, Option<String>)>, String>, sqlx::Error> {
+        let now = self.begin(timeout, None).await?.now;
+        let columns = match self {
+            Database::Postgres(db) => {
+                let typed = |(name, kind)| (name, Some(kind));
+                db.describe(query, now).await.map(|known| known.map(|columns| columns.into_iter().map(typed).collect()))
+            }
+            Database::Sqlite(db) => {
+                let untyped = |name| (name, None);
+                db.describe(query).await.map(|known| known.map(|columns| columns.into_iter().map(untyped).collect()))
+            }
+        };
+        self.asked(columns).await
+    }
+
+    /// Ends the transaction of a question; after an objection of the database it can only be given up.
+    async fn asked<T>(&mut self, answer: Result<Result<T, String>, sqlx::Error>) -> Result<Result<T, String>, sqlx::Error> {
+        let answer = match answer {
+            Ok(Ok(answer)) => {
+                self.end().await?;
+                return Ok(Ok(answer));
+            }
+            Ok(Err(objection)) => Err(objection),
+            Err(sqlx::Error::Database(said)) => {
+                let code = said.code().map_or_else(String::new, |code| format!(" (SQLSTATE {code})"));
+                let code = if let Database::Sqlite(_) = self { String::new() } else { code };
+                // Insufficient privilege.
+                let cure =
+                    if code.contains("42501") { ": GRANT SELECT on it to the role that modelwatch reads with" } else { "" };
+                Err(format!("{}{code}{cure}", said.message()))
+            }
+            // A text that is none in UTF-8.
+            Err(undecoded @ sqlx::Error::ColumnDecode { .. }) => Err(undecoded.to_string()),
+            Err(lost) => return Err(lost),
+        };
+        match self {
+            Database::Postgres(db) => db.abort().await?,
+            Database::Sqlite(db) => db.abort().await?,
+        }
+        Ok(answer)
     }
 
     /// How many rows from `from` on satisfy a condition.

@@ -39,9 +39,20 @@ pub struct Row {
     pub count: Option<u64>,
     /// The dimensions as [`Cells`] writes them.
     pub dimensions: Cells,
+    /// The measures that are wanted, in millionths.
+    pub measures: Vec<Option<i64>>,
+    /// The marks that are wanted.
+    pub marks: Vec<Option<u64>>,
 }
 
 impl Row {
+    /// Empties what holds several values, for the next row.
+    pub fn clear_lists(&mut self) {
+        self.dimensions.clear();
+        self.measures.clear();
+        self.marks.clear();
+    }
+
     /// The key under which a row without an id is remembered: a digest of all that it holds.
     pub fn digest(&self) -> Key {
         digest(&format!("{self:?}"))
@@ -152,6 +163,7 @@ impl Cells {
     }
 }
 
+/// The canonical text.
 fn uuid_text(bits: u128) -> String {
     let hex = format!("{bits:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
@@ -163,8 +175,18 @@ pub fn postgres_time(raw: i64) -> Time {
 }
 
 /// PostgreSQL's binary NUMERIC (`numeric_send`) in billionths; none for NaN, which says as little as NULL. The infinities
-/// and what does not fit become a negative amount, which is refused.
+/// and what does not fit become an amount that is refused.
 pub fn postgres_numeric_nanos(bytes: &[u8]) -> Option<i64> {
+    postgres_numeric(bytes, 1_000)
+}
+
+/// The same in millionths.
+pub fn postgres_numeric_micros(bytes: &[u8]) -> Option<i64> {
+    postgres_numeric(bytes, 1_000_000)
+}
+
+/// A NUMERIC in units of so many million millionths, rounded half away from zero.
+fn postgres_numeric(bytes: &[u8], unit: i128) -> Option<i64> {
     let word = |i: usize| bytes.get(2 * i..2 * i + 2).map(|b| i16::from_be_bytes([b[0], b[1]]));
     let (digits, weight, sign) = (word(0)?, i32::from(word(1)?), word(2)? as u16);
     match sign {
@@ -172,7 +194,7 @@ pub fn postgres_numeric_nanos(bytes: &[u8]) -> Option<i64> {
         0xD000 | 0xF000 => return Some(NO_AMOUNT),
         _ => return None,
     }
-    // Digit i stands for d * 10000^(weight - i); billionths end within 10000^-3, whose last three places are cut.
+    // Digit i stands for d * 10000^(weight - i); what is smaller than 10000^-3 does not change how it is rounded.
     let mut total: i128 = 0;
     for i in 0..i32::from(digits) {
         let digit = i128::from(word(4 + i as usize)?);
@@ -184,13 +206,23 @@ pub fn postgres_numeric_nanos(bytes: &[u8]) -> Option<i64> {
             total += digit * 10_000i128.pow((power + 3) as u32);
         }
     }
-    let Ok(nanos) = i64::try_from((total + 500) / 1_000) else { return Some(NO_AMOUNT) };
-    Some(if sign == 0x4000 { -nanos } else { nanos })
+    let Ok(amount) = i64::try_from((total + unit / 2) / unit) else { return Some(NO_AMOUNT) };
+    Some(if sign == 0x4000 { -amount } else { amount })
 }
 
 /// Whole billionths of a number, the largest or smallest where they do not fit; none for NaN.
 pub fn float_nanos(value: f64) -> Option<i64> {
     (!value.is_nan()).then_some((value * 1e9).round() as i64)
+}
+
+/// The same in millionths.
+pub fn float_micros(value: f64) -> Option<i64> {
+    (!value.is_nan()).then_some((value * 1e6).round() as i64)
+}
+
+/// Millionths of a whole number, the largest or smallest where they do not fit.
+pub fn integer_micros(value: i64) -> i64 {
+    value.saturating_mul(1_000_000)
 }
 
 /// A count from a number that a database gave: the largest that there is, which is refused, where it is negative or does
@@ -234,6 +266,31 @@ mod tests {
         check(&[1, 9, 0, 0, 1], Some(NO_AMOUNT));
         check(&[1, 3, 0x4000, 0, 1], Some(NO_AMOUNT));
         check(&[1], None);
+    }
+
+    #[test]
+    fn measures_are_millionths() {
+        #[track_caller]
+        fn check(words: &[i16], expected: Option<i64>) {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            assert_eq!(postgres_numeric_micros(&bytes), expected, "{words:?}");
+        }
+        check(&[1, 0, 0, 0, 4], Some(4_000_000));
+        check(&[2, 0, 0x4000, 2, 3, 5000], Some(-3_500_000));
+        // 0.0000005 and a hair less.
+        check(&[1, -2, 0, 7, 50], Some(1));
+        check(&[2, -2, 0x4000, 11, 49, 9999], Some(0));
+        check(&[1, 3, 0, 0, 1], Some(1_000_000_000_000_000_000));
+        check(&[1, 4, 0, 0, 1], Some(NO_AMOUNT));
+        check(&[0, 0, 0xC000u16 as i16, 0], None);
+        assert_eq!(
+            (float_micros(4.2_f32.into()), float_micros(-0.5), float_micros(f64::NAN)),
+            (Some(4_200_000), Some(-500_000), None)
+        );
+        assert_eq!(
+            (float_micros(f64::INFINITY), integer_micros(-7), integer_micros(i64::MIN)),
+            (Some(i64::MAX), -7_000_000, i64::MIN)
+        );
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! transaction that counts their events. So every finished row is counted exactly once, whatever is killed when.
 
 pub mod decode;
+pub mod mark;
 pub mod mapping;
 pub mod position;
+pub mod query;
 pub mod shapes;
 pub mod batch;
 pub mod postgres;
@@ -15,9 +17,10 @@ pub mod database;
 pub mod lookups;
 pub mod sift;
 pub mod reader;
+pub mod values;
 
 pub use batch::{Batch, TableBatch};
 pub use database::{Database, Turn};
-pub use mapping::{Dimension, Field, Kind, Mapping};
+pub use mapping::{Dimension, Field, Kind, Mapping, Measure, Wanted};
 pub use position::{Moved, Open, Position};
 pub use reader::Reader;

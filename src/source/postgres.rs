@@ -5,6 +5,7 @@
 //! `xmin` is not older than the snapshot of the poll before: see [`Snapshot`]. A server that falls silent is noticed:
 //! nothing here waits longer than the statement timeout and a little.
 
+mod asking;
 mod planning;
 
 use std::future::Future;
@@ -14,11 +15,16 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Column, Connection as _, Executor, Row as _, TypeInfo, ValueRef};
 
 use crate::secret::Secret;
-use crate::source::decode::{Id, Row, float_count, float_nanos, postgres_numeric_nanos, postgres_time};
+use crate::source::decode::{
+    Id, Row, float_count, float_micros, float_nanos, integer_micros, postgres_numeric_micros, postgres_numeric_nanos,
+    postgres_time,
+};
 use crate::source::mapping::{Field, Lookup, Slot};
+use crate::source::mark;
 use crate::time::{Span, Time};
 
 pub use planning::PlanError;
+use planning::one_row;
 
 /// How much longer than the statement timeout an answer is waited for: then the server is gone, or the way to it.
 const GRACE: Span = Span::secs(10);
@@ -140,6 +146,11 @@ impl Connection {
         within(self.timeout, self.inner.execute(sqlx::raw_sql("COMMIT"))).await.map(drop)
     }
 
+    /// Gives the transaction up.
+    pub async fn abort(&mut self) -> Result<(), sqlx::Error> {
+        within(self.timeout, self.inner.execute(sqlx::raw_sql("ROLLBACK"))).await.map(drop)
+    }
+
     /// Streams rows into `sink`.
     pub async fn rows(&mut self, plan: &Plan, rows: &Rows<'_>, sink: &mut (dyn FnMut(&Row) + Send)) -> Result<(), sqlx::Error> {
         let (condition, arguments) = plan.condition(rows);
@@ -163,9 +174,9 @@ impl Connection {
         }
     }
 
-    /// Time of the newest row.
-    pub async fn newest(&mut self, plan: &Plan) -> Result<Option<Time>, sqlx::Error> {
-        let sql = format!("SELECT max({}) FROM {}", plan.time, plan.from);
+    /// Time of the oldest or the newest row.
+    pub async fn end_of(&mut self, plan: &Plan, newest: bool) -> Result<Option<Time>, sqlx::Error> {
+        let sql = format!("SELECT {}({}) FROM {}", if newest { "max" } else { "min" }, plan.time, plan.from);
         let row = within(self.timeout, query(sql, Vec::new()).fetch_one(&mut self.inner)).await?;
         let value = row.try_get_raw(0)?;
         Ok(if value.is_null() { None } else { value.as_bytes().ok().and_then(be_i64).map(postgres_time) })
@@ -284,7 +295,7 @@ impl Plan {
 
     fn decode(&self, row: &PgRow, out: &mut Row) -> Result<(), sqlx::Error> {
         (out.complete, out.success) = (true, false);
-        out.dimensions.clear();
+        out.clear_lists();
         for (i, (slot, codec)) in self.columns.iter().enumerate() {
             let value = row.try_get_raw(i)?;
             let bytes = if value.is_null() { None } else { Some(value.as_bytes().map_err(sqlx::Error::Decode)?) };
@@ -313,6 +324,16 @@ impl Plan {
                     (Some(bytes), Codec::Text) => out.dimensions.text(bytes),
                     (Some(bytes), _) => out.dimensions.integer(integer(bytes).unwrap_or_default()),
                 },
+                Slot::Measure => out.measures.push(bytes.and_then(|bytes| match codec {
+                    Codec::Numeric => postgres_numeric_micros(bytes),
+                    Codec::Int2 | Codec::Int4 | Codec::Int8 => integer(bytes).map(integer_micros),
+                    _ => float_micros(number(*codec, bytes)?),
+                })),
+                Slot::Mark => out.marks.push(bytes.and_then(|bytes| match codec {
+                    Codec::Uuid => mark::uuid(u128::from_be_bytes(bytes.try_into().ok()?)),
+                    Codec::Text => mark::text(bytes),
+                    _ => mark::integer(integer(bytes)?),
+                })),
             }
         }
         Ok(())

@@ -4,7 +4,6 @@
 //! time from its floor on, each streamed and counted before the next; one that is not is polled: every row from the floor
 //! on, of which those that were seen are left out. Rows that are not finished are looked up by id until they are.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -15,7 +14,7 @@ use crate::limits::{BATCH_ROWS, LOOKUP_KEYS, MAX_OPEN, SLICE_ROWS};
 use crate::source::batch::TableBatch;
 use crate::source::database::{Database, Plan, Turn};
 use crate::source::lookups::Lookups;
-use crate::source::mapping::Mapping;
+use crate::source::mapping::{Mapping, Wanted};
 use crate::source::position::{Moved, Position};
 use crate::source::postgres::{PlanError, Rows, Snapshot};
 use crate::source::shapes::Shapes;
@@ -31,6 +30,8 @@ const ABANDONED_EVERY: Span = Span::secs(60);
 /// The longest and the shortest slice.
 const SLICES: (Span, Span) = (Span::secs(1), Span::secs(400 * 86_400));
 const HOUR: Span = Span::secs(3_600);
+/// After every row.
+const NEVER: Time = Time(i64::MAX / 4);
 
 /// The reader of one table over one connection.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Reader {
     /// Whether a poll over this connection has read all that is newer.
     polled: bool,
     slice: Span,
+    /// Slices of a replay grow no longer than this: rows were too dense for that once.
+    longest: Span,
     unseen_by: Option<Snapshot>,
     abandoned_at: Option<Time>,
 }
@@ -55,13 +58,13 @@ impl Reader {
     pub async fn new(
         db: &mut Database,
         mapping: Arc<Mapping>,
-        wanted: &BTreeSet<String>,
+        wanted: &Wanted,
         position: Position,
         shapes: &[Vec<String>],
         slice: Span,
     ) -> Result<(Reader, Vec<Diagnostic>), PlanError> {
         let (plan, warnings) = db.plan(&mapping, wanted).await?;
-        let lookups = Lookups::of(mapping.wanted(wanted));
+        let lookups = Lookups::of(mapping.wanted_dimensions(wanted));
         let shapes = Shapes::restore(shapes);
         let reader = Reader {
             mapping,
@@ -73,6 +76,7 @@ impl Reader {
             target_known: false,
             polled: false,
             slice,
+            longest: SLICES.1,
             unseen_by: None,
             abandoned_at: None,
         };
@@ -330,6 +334,48 @@ impl Reader {
         self.after_slice(batch.rows, to);
         batch.shapes = self.shapes.take_fresh();
         Ok((batch, (!last).then_some(to)))
+    }
+
+    /// Where a replay from `from` on begins: there is nothing before.
+    pub async fn begin_past(&mut self, db: &mut Database, from: Time) -> Result<Time, sqlx::Error> {
+        let oldest = db.oldest(&self.plan).await?;
+        Ok(from.max(oldest.unwrap_or(from)))
+    }
+
+    /// A slice of what is dated from `from` on and before `end`, as the transaction sees it, for a replay: nothing is
+    /// remembered of it. Comes with where the slice ends; its events are in the order of their times.
+    pub async fn past(
+        &mut self,
+        db: &mut Database,
+        turn: Turn,
+        from: Time,
+        end: Time,
+    ) -> Result<(TableBatch, Time), sqlx::Error> {
+        self.refresh_lookups(db, turn.now).await?;
+        let nothing = Position::default();
+        let mut to = (from + self.slice).min(end);
+        loop {
+            let mut sift = Sift::new(&self.mapping, &nothing, &mut self.shapes, &mut self.lookups, turn);
+            sift.abandon_before = Some(turn.now - self.mapping.abandon_after);
+            sift.remember_from = NEVER;
+            db.rows(&self.plan, &Rows::Span { from, to: Some(to), unseen_by: None }, &mut |row| sift.row(row)).await?;
+            let mut batch = sift.batch;
+            if batch.rows > SLICE_ROWS as u64 && to - from > SLICES.0 {
+                to = from + Span((to - from).0 / 16).max(SLICES.0);
+                continue;
+            }
+            self.slice = to - from;
+            // After a night without a row comes a day.
+            if batch.rows >= BATCH_ROWS as u64 / 4 {
+                self.longest = Span(self.slice.0.saturating_mul(4));
+            }
+            self.after_slice(batch.rows, to);
+            self.slice = self.slice.min(self.longest);
+            batch.events.sort_by_key(|event| event.time);
+            self.refresh_lookups(db, turn.now).await?;
+            batch.shapes = self.lookups.renamed(self.shapes.take_fresh());
+            return Ok((batch, to));
+        }
     }
 
     /// How many error records nobody has dealt with, where the mapping tells.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rustc_hash::FxHashSet;
 
 use crate::event::{Event, Key, Outcome};
-use crate::limits::{MAX_COST, MAX_COUNT, MAX_LATENCY, MAX_TOKENS};
+use crate::limits::{MAX_COST, MAX_COUNT, MAX_LATENCY, MAX_MEASURE, MAX_TOKENS};
 use crate::source::batch::TableBatch;
 use crate::source::database::Turn;
 use crate::source::decode::Row;
@@ -116,7 +116,7 @@ impl<'a> Sift<'a> {
         }
     }
 
-    /// Its tokens and cost wait until it is finished after all.
+    /// Its tokens and cost, measures and marks wait until it is finished after all.
     fn abandoned(&mut self, row: &Row, key: Key) {
         let shape = self.shape(row);
         self.count_event(row, key, Event { time: row.time, shape, count: 1, outcome: Outcome::Abandoned, ..Event::default() });
@@ -156,6 +156,8 @@ impl<'a> Sift<'a> {
             unspecified_tokens: unspecified.unwrap_or(0),
             cost: within(0..=MAX_COST, row.cost, refused),
             latency: within(0.0..=MAX_LATENCY.0 as f64, latency, refused).map(|latency| latency as i64),
+            measures: row.measures.iter().map(|value| within(-MAX_MEASURE..=MAX_MEASURE, *value, refused)).collect(),
+            marks: row.marks.clone(),
         }
     }
 }
@@ -179,6 +181,12 @@ mod tests {
 
     /// What a poll makes of rows, and the position after it.
     fn sift(position: &Position, rows: &[Row]) -> (TableBatch, Position) {
+        let (batch, mut position) = (sift_with(position, rows, |_| {}), position.clone());
+        position.apply(&batch.moved);
+        (batch, position)
+    }
+
+    fn sift_with(position: &Position, rows: &[Row], change: impl FnOnce(&mut Sift<'_>)) -> TableBatch {
         let mut faults = Faults::default();
         let node =
             yaml::parse("t.yml", "{name: t, from: t, id: id, time: at, success: ok, latency_ms: ms}", &mut faults).unwrap();
@@ -186,10 +194,9 @@ mod tests {
         let (mut shapes, mut lookups) = (Shapes::default(), Lookups::default());
         let turn = Turn { now: NOW, replay: false, snapshot: None };
         let mut sift = Sift::new(&mapping, position, &mut shapes, &mut lookups, turn);
+        change(&mut sift);
         rows.iter().for_each(|row| sift.row(row));
-        let (batch, mut position) = (sift.batch, position.clone());
-        position.apply(&batch.moved);
-        (batch, position)
+        sift.batch
     }
 
     fn row(id: Id) -> Row {
@@ -221,6 +228,31 @@ mod tests {
         check(|row| row.latency = Some(f64::NAN), |event| event.latency = None, 0);
         check(|row| row.count = Some(MAX_COUNT), |event| event.count = MAX_COUNT as u32, 0);
         check(|row| row.count = Some(MAX_COUNT + 1), |_| {}, 1);
+    }
+
+    #[test]
+    fn measures_may_be_negative_and_are_bounded() {
+        let measured = Row { measures: vec![Some(MAX_MEASURE), Some(-MAX_MEASURE), None], ..row(Id::Integer(1)) };
+        let refused = Row { measures: vec![Some(MAX_MEASURE + 1), Some(i64::MIN), Some(-1)], ..row(Id::Integer(2)) };
+        let (batch, _) = sift(&Position::default(), &[measured, refused]);
+        let measures: Vec<&[Option<i64>]> = batch.events.iter().map(|event| event.measures.as_slice()).collect();
+        assert_eq!(measures, [[Some(MAX_MEASURE), Some(-MAX_MEASURE), None], [None, None, Some(-1)]]);
+        assert_eq!(batch.unreadable.values, 2);
+    }
+
+    #[test]
+    fn measures_and_marks_come_when_a_call_is_finished_and_once() {
+        let told = |complete| Row { complete, measures: vec![Some(5)], marks: vec![Some(9)], ..row(Id::Integer(1)) };
+        let (_, mut position) = sift(&Position::default(), &[told(false)]);
+        let lists = |batch: &TableBatch| {
+            let event = &batch.events[0];
+            (event.count, event.measures.clone(), event.marks.clone())
+        };
+        assert_eq!(lists(&sift(&position, &[told(true)]).0), (1, vec![Some(5)], vec![Some(9)]));
+        let abandoned = sift_with(&position, &[told(false)], |sift| sift.abandon_before = Some(NOW + Span::secs(1)));
+        assert_eq!(lists(&abandoned), (1, vec![], vec![]));
+        position.apply(&abandoned.moved);
+        assert_eq!(lists(&sift(&position, &[told(true)]).0), (0, vec![Some(5)], vec![Some(9)]));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! SQLite: values carry their own types, and times are texts or numbers in a form that the newest row tells.
 
+mod asking;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::TryStreamExt;
@@ -10,8 +11,9 @@ use sqlx::{AssertSqlSafe, Column, Connection as _, Decode, Executor, Row as _, S
 
 use crate::diag::{Diagnostic, nearest};
 use crate::secret::Secret;
-use crate::source::decode::{Id, Row, float_count, float_nanos, number_time, text_time};
-use crate::source::mapping::{Field, Lookup, Mapping, Slot};
+use crate::source::decode::{Id, Row, float_count, float_micros, float_nanos, integer_micros, number_time, text_time};
+use crate::source::mapping::{Field, Lookup, Mapping, Measure, Slot, Wanted, is_preset};
+use crate::source::mark;
 use crate::source::postgres::{PlanError, Rows};
 use crate::time::{Span, Time};
 
@@ -93,8 +95,13 @@ impl Connection {
         self.inner.execute("COMMIT").await.map(drop)
     }
 
+    /// Gives the transaction up.
+    pub async fn abort(&mut self) -> Result<(), sqlx::Error> {
+        self.inner.execute("ROLLBACK").await.map(drop)
+    }
+
     /// Asks the database about each part of a mapping; the faults of all parts, where there are any.
-    pub async fn plan(&mut self, mapping: &Mapping, wanted: &BTreeSet<String>) -> Result<(Plan, Vec<Diagnostic>), PlanError> {
+    pub async fn plan(&mut self, mapping: &Mapping, wanted: &Wanted) -> Result<(Plan, Vec<Diagnostic>), PlanError> {
         let from = mapping.from_clause();
         let names = match self.column_names("*", &from).await {
             Ok(names) => names,
@@ -130,6 +137,7 @@ impl Connection {
             unordered: AtomicBool::new(false),
         };
         self.check_values(&plan, mapping).await?;
+        self.check_measures(&plan, mapping, wanted).await?;
         if let Some(TimeForm::Text(between)) = self.time_form(&plan).await? {
             self.sniff(&plan, between, &plan.time, &plan.from).await?;
         }
@@ -164,9 +172,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Time of the newest row.
-    pub async fn newest(&mut self, plan: &Plan) -> Result<Option<Time>, sqlx::Error> {
-        let sql = format!("SELECT max({}) FROM {}", plan.time, plan.from);
+    /// Time of the oldest or the newest row.
+    pub async fn end_of(&mut self, plan: &Plan, newest: bool) -> Result<Option<Time>, sqlx::Error> {
+        let sql = format!("SELECT {}({}) FROM {}", if newest { "max" } else { "min" }, plan.time, plan.from);
         let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.inner).await?;
         Ok(time(row.try_get_raw(0)?))
     }
@@ -299,6 +307,24 @@ impl Connection {
         Ok(())
     }
 
+    /// Columns have no type that counts: of the first rows that have a measure, one must have a number.
+    async fn check_measures(&mut self, plan: &Plan, mapping: &Mapping, wanted: &Wanted) -> Result<(), PlanError> {
+        let mut faults = Vec::new();
+        for Measure { field, .. } in mapping.wanted_measures(wanted) {
+            let all = format!("SELECT ({}) AS value FROM {} LIMIT {SNIFFED_ROWS}", field.sql, plan.from);
+            let sql = AssertSqlSafe(format!("SELECT value FROM ({all}) WHERE value IS NOT NULL"));
+            let rows = sqlx::query(sql).fetch_all(&mut self.inner).await?;
+            let is_number = |row: &SqliteRow| row.try_get_raw(0).ok().and_then(number).is_some();
+            if !rows.is_empty() && !rows.iter().any(is_number) {
+                let message = format!("`{}` holds texts, but a number is needed here", field.sql);
+                faults.push(
+                    Diagnostic::error("bad-mapping", &field.place, message).help("choose a column or an expression of numbers"),
+                );
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(PlanError::Faults(faults)) }
+    }
+
     async fn scan_warning(&mut self, plan: &Plan, mapping: &Mapping) -> Result<Vec<Diagnostic>, sqlx::Error> {
         let sql = format!("EXPLAIN QUERY PLAN SELECT {} FROM {} WHERE {} >= 'x'", plan.select, plan.from, plan.time);
         let lines = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.inner).await?;
@@ -331,6 +357,7 @@ fn fault(error: sqlx::Error, what: &str, field: &Field, columns: &[String]) -> P
     let fault = Diagnostic::error("bad-mapping", &field.place, message);
     PlanError::Faults(vec![match nearest(&wrong, columns.iter().map(String::as_str)) {
         Some(near) => fault.help(format!("did you mean `{near}`?")),
+        None if is_preset(&field.place) => fault.help("presets are written for PostgreSQL: set this key beside `preset:`"),
         None if columns.is_empty() => fault,
         None => fault.help(format!("columns here: {}", columns.join(", "))),
     }])
@@ -347,6 +374,19 @@ enum Scalar<'r> {
     Real(f64),
     Text(Cow<'r, str>),
     Blob,
+}
+
+impl Scalar<'_> {
+    /// None where it is none, or not a number.
+    fn number(&self) -> Option<f64> {
+        match self {
+            Scalar::Integer(n) => Some(*n as f64),
+            Scalar::Real(n) => Some(*n),
+            Scalar::Text(text) => text.trim().parse().ok(),
+            Scalar::Null | Scalar::Blob => None,
+        }
+        .filter(|number: &f64| !number.is_nan())
+    }
 }
 
 /// A value by its own type, whatever its column was declared as.
@@ -375,13 +415,7 @@ fn time(value: SqliteValueRef<'_>) -> Option<Time> {
 }
 
 fn number(value: SqliteValueRef<'_>) -> Option<f64> {
-    match scalar(value) {
-        Scalar::Integer(n) => Some(n as f64),
-        Scalar::Real(n) => Some(n),
-        Scalar::Text(text) => text.trim().parse().ok(),
-        Scalar::Null | Scalar::Blob => None,
-    }
-    .filter(|number: &f64| !number.is_nan())
+    scalar(value).number()
 }
 
 fn truth(value: SqliteValueRef<'_>) -> bool {
@@ -396,7 +430,7 @@ fn truth(value: SqliteValueRef<'_>) -> bool {
 impl Plan {
     fn decode(&self, row: &SqliteRow, out: &mut Row) -> Result<(), sqlx::Error> {
         (out.complete, out.success) = (true, false);
-        out.dimensions.clear();
+        out.clear_lists();
         for (i, slot) in self.slots.iter().enumerate() {
             let value = row.try_get_raw(i)?;
             match slot {
@@ -424,6 +458,16 @@ impl Plan {
                     Scalar::Integer(n) => out.dimensions.integer(n),
                     Scalar::Real(n) => out.dimensions.text(n.to_string().as_bytes()),
                 },
+                Slot::Measure => out.measures.push(match scalar(value) {
+                    Scalar::Integer(n) => Some(integer_micros(n)),
+                    other => other.number().and_then(float_micros),
+                }),
+                Slot::Mark => out.marks.push(match scalar(value) {
+                    Scalar::Null | Scalar::Blob => None,
+                    Scalar::Text(text) => mark::text(text.as_bytes()),
+                    Scalar::Integer(n) => mark::integer(n),
+                    Scalar::Real(n) => mark::text(n.to_string().as_bytes()),
+                }),
             }
         }
         Ok(())

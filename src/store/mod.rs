@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Executor, Row, SqliteExecutor};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqliteExecutor};
 
 use crate::time::{Span, Time};
 
-/// Version of the layout, kept in `PRAGMA user_version`.
-pub const VERSION: i64 = 1;
+/// Version of the layout, kept in `PRAGMA user_version`. Version 1 was written before the first release only.
+pub const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
@@ -216,7 +216,7 @@ async fn connect(path: Option<&Path>) -> Result<SqliteConnection> {
     let prepare = async {
         let mut transaction = connection.begin().await?;
         transaction.execute(sqlx::raw_sql(SCHEMA)).await?;
-        transaction.execute(sqlx::raw_sql("PRAGMA user_version = 1")).await?;
+        transaction.execute(sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {VERSION}")))).await?;
         transaction.commit().await
     };
     match prepare.await {
@@ -243,6 +243,10 @@ async fn refuse_others(path: &Path) -> Result<()> {
         Ok((version, ..)) if version > VERSION => bail!(
             "the state file {shown} is of version {version}, written by a newer modelwatch; this one reads up to {VERSION}: \
              run the newer binary, or move the file away to begin anew"
+        ),
+        Ok((version, _, ours)) if ours > 0 && version < VERSION => bail!(
+            "the state file {shown} is of version {version}, written before the first release; this one reads version {VERSION}: \
+             move the file away to begin anew (history is read again, and counters begin with it)"
         ),
         Ok((_, tables, 0)) if tables > 0 => {
             bail!("the state file {shown} is a database of something else; name another file for `state`")

@@ -88,6 +88,26 @@ pub(super) fn to_jinja(text: &str) -> Result<String, String> {
     if open_ifs.is_empty() { Ok(out) } else { Err("`{{ if }}` without its `{{ end }}`".to_owned()) }
 }
 
+/// The labels that a template names, in order, each once.
+pub(super) fn labels(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("{{") {
+        let Some(end) = action_end(after) else { break };
+        let action = after[..end].trim_start_matches('-').trim_start();
+        let tokens = if action.starts_with("/*") { Vec::new() } else { tokens(action).unwrap_or_default() };
+        for token in tokens {
+            let Token::Path(path) = token else { continue };
+            let name = ["$labels.", "$.Labels.", ".Labels."].iter().find_map(|root| path.strip_prefix(root));
+            if let Some(name) = name.filter(|name| !found.iter().any(|known| known == name)) {
+                found.push(name.to_owned());
+            }
+        }
+        rest = &after[end + 2..];
+    }
+    found
+}
+
 fn push_text(out: &mut String, text: &str, trim_start: bool, trim_end: bool) {
     let text = if trim_start { text.trim_start_matches(SPACE) } else { text };
     let text = if trim_end { text.trim_end_matches(SPACE) } else { text };
@@ -330,6 +350,8 @@ fn path(text: &str) -> Result<String, String> {
     };
     match (root, field) {
         ("$value" | "Value", None) => Ok("value".to_owned()),
+        ("$evidence", None) => Ok("evidence".to_owned()),
+        ("$top", None) => Ok("top".to_owned()),
         ("$labels" | "Labels", None) => Ok("labels".to_owned()),
         ("$labels" | "Labels", Some(name)) if !name.is_empty() && !name.contains('.') => {
             Ok(format!("labels[{}]", constant(name)))

@@ -1,33 +1,45 @@
 //! Events to mergeable buckets, and sliding sums over them that cost only what changed.
 //!
-//! A [`Pool`] holds what all rules with the same `by` and `where` share: the groups, numbered from 0, and one [`Stream`]
-//! of buckets for each resolution. A bucket ends at a multiple of its resolution and does not contain its beginning, so
-//! that a window (t - w, t] is a whole number of them; at an instant between two multiples the window ends at the later
-//! one. A view is the sum over one window for every group, kept as a plain array: it slides by adding the buckets that
-//! enter and taking away those that leave, forwards and back, so that a tick costs what changed and a rule's scan is a
-//! walk through memory.
+//! A [`Pool`] holds what all rules with the same selection share: the groups, numbered from 0, and one [`Stream`] of
+//! buckets for each resolution and for each kind of thing that is kept ([`Need`]). A bucket ends at a multiple of its
+//! resolution and does not contain its beginning, so that a window (t - w, t] is a whole number of them; at an instant
+//! between two multiples the window ends at the later one. Days, weeks and months of a calendar begin with an instant and end
+//! before one, and so do their buckets. A view is what one window holds for every group, kept as a
+//! plain array: it slides by adding the buckets that enter and taking away those that leave, forwards and back, and
+//! notes which groups that changed ([`Log`]), so that a tick costs what changed.
 
 mod gap;
+mod histogram;
+mod log;
+mod pool;
 mod run;
+mod spread;
 mod stream;
 
 pub use gap::Gap;
+pub use histogram::Histogram;
+pub use log::Log;
+pub use pool::Pool;
 pub use run::{Run, RunState};
+pub use spread::{Distinct, Spread};
+use stream::Frame;
 pub use stream::{Stream, Sums};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::{Period, Zone};
 use crate::event::{Event, Outcome};
 use crate::labels::{Labels, Matcher};
 use crate::source::Kind;
-use crate::source::shapes::OTHER;
 use crate::time::{Span, Time};
 
 /// Number of a group within its pool.
 pub type Group = u32;
+
+/// The measure that every call has: its duration in seconds.
+pub const LATENCY: &str = "latency";
 
 /// Which events a rule reads and what it groups them on.
 #[derive(Clone, Debug, Default)]
@@ -36,12 +48,16 @@ pub struct Selector {
     pub by: Vec<String>,
     /// `where`
     pub matchers: Vec<Matcher>,
+    /// Calls are told apart by their duration and not by their outcome: one that took longer than this failed, any
+    /// other succeeded, and one of unknown duration is left out.
+    pub slower_than: Option<Span>,
 }
 
 impl Selector {
     fn key(&self) -> String {
         let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
-        format!("by {} where {}", self.by.join(","), matchers.join(","))
+        let slower = self.slower_than.map_or_else(String::new, |span| format!(" slower than {span}"));
+        format!("by {} where {}{slower}", self.by.join(","), matchers.join(","))
     }
 
     /// The dimensions that it looks at.
@@ -50,11 +66,29 @@ impl Selector {
     }
 }
 
-/// What a rule reads of its selection.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// What a rule reads of its selection; a window is (t - lag - width, t - lag].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Need {
-    /// Sums over (t - lag - width, t - lag].
+    /// Counts and sums over a window.
     Window {
+        /// Length of the window.
+        width: Span,
+        /// How long before the evaluation it ends.
+        lag: Span,
+    },
+    /// How the values of a measure are spread over a window.
+    Measure {
+        /// Its name; [`LATENCY`] is one that every table has.
+        name: String,
+        /// Length of the window.
+        width: Span,
+        /// How long before the evaluation it ends.
+        lag: Span,
+    },
+    /// The distinct values of a dimension in a window.
+    Distinct {
+        /// The dimension.
+        dimension: String,
         /// Length of the window.
         width: Span,
         /// How long before the evaluation it ends.
@@ -62,14 +96,73 @@ pub enum Need {
     },
     /// The current run of failures.
     Run,
+    /// The time of the oldest row of each group, calls and records of errors alike.
+    Oldest {
+        /// How far back rows are looked for.
+        back: Span,
+    },
+    /// Counts and sums since the beginning of the day, week or month that the evaluation lies in.
+    Since {
+        /// Day, week or month.
+        period: Period,
+        /// Whose calendar.
+        zone: Zone,
+    },
+    /// Counts and sums over whole days of a calendar, up to the beginning of the one that the evaluation lies in.
+    Days {
+        /// How many.
+        days: u16,
+        /// Whose calendar.
+        zone: Zone,
+    },
+}
+
+impl Need {
+    /// The instants that it is about; a run has no window, nor has what is oldest.
+    pub(super) fn frame(&self) -> Option<Frame> {
+        match self {
+            Need::Run | Need::Oldest { .. } => None,
+            Need::Window { width, lag } | Need::Measure { width, lag, .. } | Need::Distinct { width, lag, .. } => {
+                Some(Frame::Sliding { width: *width, lag: *lag })
+            }
+            Need::Since { period, zone } => Some(Frame::Since(*period, zone.clone())),
+            Need::Days { days, zone } => Some(Frame::Days(*days, zone.clone())),
+        }
+    }
+
+    /// How far back it looks.
+    pub fn reach(&self) -> Span {
+        match self {
+            Need::Oldest { back } => *back,
+            _ => self.frame().map_or(Span::ZERO, |frame| frame.reach()),
+        }
+    }
+}
+
+/// The length of the buckets of each need of a rule; windows of one width share theirs, so that they can be compared: all end
+/// at the same distances from each other, at whatever instant.
+pub fn resolutions(needs: &[Need], interval: Span) -> Vec<Span> {
+    let frames: Vec<Option<Frame>> = needs.iter().map(Need::frame).collect();
+    let mut steps: BTreeMap<Span, Span> = BTreeMap::new();
+    for frame in frames.iter().flatten() {
+        if let Frame::Sliding { width, lag } = frame {
+            let step = steps.entry(*width).or_default();
+            *step = step.common(*lag);
+        }
+    }
+    let resolution = |frame: &Option<Frame>| match frame {
+        Some(Frame::Sliding { width, .. }) => stream::resolution(*width, steps[width], interval),
+        Some(Frame::Since(..) | Frame::Days(..)) => stream::QUARTER,
+        None => Span::ZERO,
+    };
+    frames.iter().map(resolution).collect()
 }
 
 /// Where a rule finds what it needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handle {
     pool: usize,
-    stream: usize,
-    view: usize,
+    slot: pool::Slot,
 }
 
 /// What is known of a table whose events come in.
@@ -83,6 +176,10 @@ pub struct Table {
     pub kind: Kind,
     /// Names of the values of its shapes.
     pub dimensions: Vec<String>,
+    /// Names of the measures of its events.
+    pub measures: Vec<String>,
+    /// Dimensions of which its events carry the digest.
+    pub marks: Vec<String>,
     /// Its failures are the errors of their source, since no table of errors is read there.
     pub failures_are_errors: bool,
 }
@@ -109,44 +206,6 @@ pub struct Windows {
     lateness: Span,
 }
 
-/// What all rules with the same selection share.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Pool {
-    key: String,
-    values: Vec<Vec<String>>,
-    /// Time of the oldest call of each group.
-    first: Vec<Time>,
-    streams: Vec<Stream>,
-    runs: Option<Vec<Run>>,
-    /// The history that has still to be read into the runs.
-    runs_gap: Gap,
-    #[serde(skip)]
-    selector: Selector,
-    #[serde(skip)]
-    numbers: FxHashMap<Vec<String>, Group>,
-    #[serde(skip)]
-    runs_needed: bool,
-}
-
-impl Pool {
-    fn group(&mut self, values: Vec<String>, max_groups: usize) -> Group {
-        if let Some(&group) = self.numbers.get(&values) {
-            return group;
-        }
-        if self.values.len() >= max_groups && values.iter().any(|value| value != OTHER) {
-            return self.group(vec![OTHER.to_owned(); values.len()], max_groups);
-        }
-        let group = self.values.len() as Group;
-        self.values.push(values.clone());
-        self.first.push(Time(i64::MAX));
-        self.numbers.insert(values, group);
-        if let Some(runs) = &mut self.runs {
-            runs.push(Run::default());
-        }
-        group
-    }
-}
-
 /// What is stored of the windows.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Stored(Vec<Pool>);
@@ -161,9 +220,7 @@ impl Windows {
     /// Takes up what was stored; call it before any [`Windows::need`].
     pub fn restore(&mut self, stored: Stored) {
         for mut pool in stored.0 {
-            pool.numbers = pool.values.iter().cloned().enumerate().map(|(i, values)| (values, i as Group)).collect();
-            pool.streams.iter_mut().for_each(Stream::forget_needs);
-            pool.runs_needed = false;
+            pool.forget_needs();
             self.pools.push(pool);
         }
     }
@@ -179,37 +236,18 @@ impl Windows {
         Stored(self.pools)
     }
 
-    /// Asks for something to be kept for rules evaluated each `interval`; what is new lacks the history of the sources
+    /// Asks for something to be kept in buckets of a length ([`resolutions`]); what is new lacks the history of the sources
     /// that were read before.
-    pub fn need(&mut self, selector: &Selector, need: Need, interval: Span, read_before: &BTreeSet<String>) -> Handle {
+    pub fn need(&mut self, selector: &Selector, need: &Need, resolution: Span, read_before: &BTreeSet<String>) -> Handle {
         let key = selector.key();
         let pool = self.pools.iter().position(|pool| pool.key == key).unwrap_or_else(|| {
-            self.pools.push(Pool { key, ..Pool::default() });
+            self.pools.push(Pool::new(key));
             self.pools.len() - 1
         });
         let lateness = self.lateness;
         let entry = &mut self.pools[pool];
         entry.selector = selector.clone();
-        match need {
-            Need::Run => {
-                entry.runs_needed = true;
-                if entry.runs.is_none() {
-                    entry.runs = Some(entry.values.iter().map(|_| Run::default()).collect());
-                    entry.runs_gap = Gap::of(read_before.clone());
-                }
-                Handle { pool, ..Handle::default() }
-            }
-            Need::Window { width, lag } => {
-                let resolution = stream::resolution(width, lag, interval);
-                let keep = width + lag + lateness + resolution;
-                let stream = entry.streams.iter().position(|stream| stream.resolution == resolution).unwrap_or_else(|| {
-                    entry.streams.push(Stream::new(resolution));
-                    entry.streams.len() - 1
-                });
-                let view = entry.streams[stream].need(width, lag, keep, read_before);
-                Handle { pool, stream, view }
-            }
-        }
+        Handle { pool, slot: entry.need(need, resolution, lateness, read_before) }
     }
 
     /// Drops what nobody asked for since [`Windows::restore`], and gives every known shape its groups.
@@ -217,13 +255,10 @@ impl Windows {
         let sources: BTreeSet<String> = self.tables.iter().map(|table| table.source.clone()).collect();
         // Handles count pools and streams, so that none may move: what is not needed is emptied in place.
         for pool in &mut self.pools {
-            pool.runs_gap.keep(&sources);
-            if !pool.runs_needed {
-                pool.runs = None;
-            }
-            for stream in &mut pool.streams {
-                stream.gap.keep(&sources);
-                stream.drop_unneeded();
+            pool.settle_needs(&sources);
+            // What is not grouped is there before its first call.
+            if pool.selector.by.is_empty() {
+                pool.group(Vec::new(), self.max_groups);
             }
         }
         for (table, shapes) in shapes.enumerate() {
@@ -248,98 +283,83 @@ impl Windows {
 
     /// Whether the history of a source has still to be read for some stream, and from when on.
     pub fn missing_from(&self, source: &str, now: Time) -> Option<Time> {
-        let streams = self.pools.iter().flat_map(|pool| &pool.streams).filter(|stream| stream.gap.lacks(source));
-        let runs = self.pools.iter().filter(|pool| pool.runs_gap.lacks(source)).map(|_| now - Span::secs(86_400));
-        streams.map(|stream| now - stream.keep()).chain(runs).min()
+        self.pools.iter().filter_map(|pool| pool.missing_from(source, now)).min()
     }
 
     /// The history of a source is read from now on, from its beginning, where it is missing; the answer is from when on.
     pub fn begin_fill(&mut self, source: &str, now: Time) -> Option<Time> {
         let all: BTreeSet<String> = self.tables.iter().map(|table| table.source.clone()).collect();
-        for pool in &mut self.pools {
-            if pool.runs_gap.begin(source, &all) {
-                pool.runs.iter_mut().flatten().for_each(|run| *run = Run::default());
-            }
-            for stream in &mut pool.streams {
-                if stream.gap.begin(source, &all) {
-                    stream.clear();
-                }
-            }
-        }
+        self.pools.iter_mut().for_each(|pool| pool.begin_fill(source, &all));
         self.missing_from(source, now)
     }
 
     /// The history of a source is complete everywhere.
     pub fn filled(&mut self, source: &str) {
-        for pool in &mut self.pools {
-            pool.runs_gap.end(source);
-            pool.streams.iter_mut().for_each(|stream| stream.gap.end(source));
-        }
+        self.pools.iter_mut().for_each(|pool| pool.filled(source));
     }
 
     /// Whether what a handle shows is complete.
     pub fn is_complete(&self, handle: Handle) -> bool {
-        let pool = &self.pools[handle.pool];
-        pool.runs_gap.is_closed() && pool.streams.get(handle.stream).is_none_or(|stream| stream.gap.is_closed())
+        self.pools[handle.pool].is_complete(handle.slot)
     }
 
     /// Adds events of one table; `fill` ones only where history is still missing. `now` bounds what is kept.
     pub fn add(&mut self, table: usize, events: &[Event], now: Time, fill: bool) {
         let info = &self.tables[table];
         for event in events {
-            let sums = sums_of(info, event);
             let Some(targets) = self.targets[table].get(event.shape as usize) else { continue };
+            let sums = sums_of(info, event);
             for &(pool, group) in targets {
-                let pool = &mut self.pools[pool];
-                // Records of errors may go further back than calls do.
-                if info.kind == Kind::Usage {
-                    let first = &mut pool.first[group as usize];
-                    *first = (*first).min(event.time);
-                }
-                for stream in &mut pool.streams {
-                    if stream.gap.takes(&info.source, fill) {
-                        stream.add(event.time, group, &sums, now);
-                    }
-                }
-                if pool.runs_gap.takes(&info.source, fill)
-                    && info.kind == Kind::Usage
-                    && event.count > 0
-                    && event.outcome != Outcome::Abandoned
-                    && let Some(run) = pool.runs.as_mut().and_then(|runs| runs.get_mut(group as usize))
-                {
-                    run.add(event.time, event.outcome == Outcome::Failure, event.count);
-                }
+                self.pools[pool].add(info, event, group, &sums, now, fill);
             }
         }
     }
 
     /// Forgets what no window will ask for again; calls before `settled` come no more.
     pub fn forget(&mut self, now: Time, settled: Time) {
-        for pool in &mut self.pools {
-            pool.streams.iter_mut().for_each(|stream| stream.forget(now));
-            // History that is still to come is older than what is settled.
-            let settled = if pool.runs_gap.is_closed() { settled } else { Time::MIN };
-            pool.runs.iter_mut().flatten().for_each(|run| run.settle(settled));
-        }
+        self.pools.iter_mut().for_each(|pool| pool.forget(now, settled));
     }
 
     /// Slides a view to an instant; all reads of it are about that instant then.
     pub fn seek(&mut self, handle: Handle, at: Time) {
+        self.pools[handle.pool].seek(handle.slot, at);
+    }
+
+    /// Slides a view to the last instant up to `at` where its window ends: no part of it is still to come.
+    pub fn seek_past(&mut self, handle: Handle, at: Time) {
         let pool = &mut self.pools[handle.pool];
-        let groups = pool.values.len();
-        if let Some(stream) = pool.streams.get_mut(handle.stream) {
-            stream.seek(handle.view, at, groups);
-        }
+        let at = pool.resolution(handle.slot).map_or(at, |resolution| at.floor(resolution));
+        pool.seek(handle.slot, at);
     }
 
     /// The sums of every group, by its number, over the window that [`Windows::seek`] went to.
     pub fn sums(&self, handle: Handle) -> &[Sums] {
-        self.pools[handle.pool].streams.get(handle.stream).map_or(&[], |stream| stream.sums(handle.view))
+        self.pools[handle.pool].sums(handle.slot)
+    }
+
+    /// How a measure of every group is spread over the window that [`Windows::seek`] went to.
+    pub fn spreads(&self, handle: Handle) -> &[Spread] {
+        self.pools[handle.pool].spreads(handle.slot)
+    }
+
+    /// The lowest and the highest value of a measure of a group over that window.
+    pub fn bounds(&self, handle: Handle, group: Group) -> Option<(i64, i64)> {
+        self.pools[handle.pool].bounds(handle.slot, group)
+    }
+
+    /// The distinct values of every group over the window that [`Windows::seek`] went to.
+    pub fn distinct(&self, handle: Handle) -> &[Distinct] {
+        self.pools[handle.pool].distinct(handle.slot)
     }
 
     /// The end of the window that a view stands at.
     pub fn edge(&self, handle: Handle) -> Time {
-        self.pools[handle.pool].streams.get(handle.stream).map_or(Time::MIN, |stream| stream.edge(handle.view))
+        self.pools[handle.pool].edge(handle.slot)
+    }
+
+    /// Which groups of a view changed.
+    pub fn log(&self, handle: Handle) -> Option<&Log> {
+        self.pools[handle.pool].log(handle.slot)
     }
 
     /// How many groups a selection has.
@@ -353,18 +373,34 @@ impl Windows {
         pool.selector.by.iter().zip(&pool.values[group as usize]).map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
-    /// Time of the oldest call of a group.
-    pub fn first(&self, handle: Handle, group: Group) -> Time {
-        self.pools[handle.pool].first[group as usize]
+    /// The values of a group, in the order of `by`.
+    pub fn values(&self, handle: Handle, group: Group) -> &[String] {
+        &self.pools[handle.pool].values[group as usize]
+    }
+
+    /// Time of the oldest call of each group, by its number.
+    pub fn firsts(&self, handle: Handle) -> &[Time] {
+        &self.pools[handle.pool].first
+    }
+
+    /// Time of the newest call of each group, by its number.
+    pub fn lasts(&self, handle: Handle) -> &[Time] {
+        &self.pools[handle.pool].last
+    }
+
+    /// Time of the oldest row of each group, by its number, where that was asked for.
+    pub fn oldest(&self, handle: Handle) -> &[Time] {
+        self.pools[handle.pool].oldest.as_deref().unwrap_or_default()
+    }
+
+    /// Which groups had calls, in the order in which they were counted.
+    pub fn calls(&self, handle: Handle) -> &Log {
+        &self.pools[handle.pool].calls
     }
 
     /// The run of failures of a group at an instant.
     pub fn run(&self, handle: Handle, group: Group, at: Time) -> RunState {
-        self.pools[handle.pool]
-            .runs
-            .as_ref()
-            .and_then(|runs| runs.get(group as usize))
-            .map_or_else(RunState::default, |run| run.at(at))
+        self.pools[handle.pool].run(group, at)
     }
 
     /// The group that a shape of a table belongs to in the pool of a handle.
@@ -391,20 +427,14 @@ impl Windows {
     }
 }
 
-impl Pool {
-    /// Whether rows of a kind are counted here; a record of an error is no call, and has no place in a run.
-    fn counts(&self, kind: Kind) -> bool {
-        self.streams.iter().any(Stream::is_needed) || (self.runs_needed && kind == Kind::Usage)
-    }
-}
-
 fn sums_of(table: &Table, event: &Event) -> Sums {
     let count = u64::from(event.count);
     // A call and its error record are never added up.
     if table.kind == Kind::Errors {
         return Sums { errors: count, ..Sums::default() };
     }
-    let mut sums = Sums { cost: event.cost.unwrap_or(0), ..Sums::default() };
+    let tokens = event.input_tokens + event.output_tokens + event.unspecified_tokens;
+    let mut sums = Sums { cost: event.cost.unwrap_or(0), tokens, ..Sums::default() };
     match event.outcome {
         Outcome::Success => sums.success = count,
         Outcome::Failure => sums.failure = count,
@@ -430,13 +460,15 @@ mod tests {
             name: "t".into(),
             kind: Kind::Usage,
             dimensions: Vec::new(),
+            measures: Vec::new(),
+            marks: Vec::new(),
             failures_are_errors: true,
         };
         let mut windows = Windows::new(vec![table("a"), table("b")], 10, Span::ZERO);
         let read_before = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
         let need = Need::Window { width: Span::secs(100), lag: Span::ZERO };
-        let sums = windows.need(&Selector::default(), need, Span::secs(10), &read_before);
-        let run = windows.need(&Selector::default(), Need::Run, Span::secs(10), &read_before);
+        let sums = windows.need(&Selector::default(), &need, Span::secs(10), &read_before);
+        let run = windows.need(&Selector::default(), &Need::Run, Span::secs(10), &read_before);
         let shape = [Vec::new()];
         windows.settle_needs([shape.as_slice(), shape.as_slice()].into_iter());
         (windows, sums, run)

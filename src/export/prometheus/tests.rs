@@ -19,7 +19,15 @@ const BOTH: [Format; 2] = [Format::Text, Format::OpenMetrics];
 
 fn table(source: &str, kind: Kind, model: &str, events: &[Event]) -> TableTotals {
     let dimensions = ["model", "error_type"].map(str::to_owned).to_vec();
-    let table = Table { source: source.into(), name: "t".into(), kind, dimensions, failures_are_errors: true };
+    let table = Table {
+        source: source.into(),
+        name: "t".into(),
+        kind,
+        dimensions,
+        measures: Vec::new(),
+        marks: Vec::new(),
+        failures_are_errors: true,
+    };
     let mut totals = TableTotals::new(&table, &["model".to_owned()], 10, None);
     totals.add_shape(&table, &[model.to_owned(), "quota".to_owned()]);
     totals.add(events);

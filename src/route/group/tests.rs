@@ -32,7 +32,7 @@ fn route(text: &str) -> Route {
     let one = if text.contains("group_by") { "" } else { ", group_by: []" };
     let node = yaml::parse("t.yml", &format!("{{{text}{one}}}"), &mut faults).unwrap();
     let receivers = ["oncall", "both", "quiet", "gone"].map(str::to_owned);
-    let route = Route::parse(&node, &mut faults, &receivers);
+    let route = node.map(&mut faults, |fields, faults| Route::parse(fields, faults, &receivers));
     assert!(faults.0.is_empty(), "{:?}", faults.0);
     route.unwrap()
 }

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgDatabaseError, PgRow};
 use sqlx::{AssertSqlSafe, Column, Executor, Row as _, TypeInfo};
 
 use crate::diag::{Diagnostic, nearest};
-use crate::source::mapping::{Field, Mapping, Slot};
+use crate::source::mapping::{Field, Mapping, Slot, Wanted};
 use crate::source::postgres::{Codec, Connection, Plan, within};
 
 /// A table is large, for the warning about sequential scans, from this many rows on.
@@ -66,7 +66,7 @@ struct Type {
 
 impl Connection {
     /// Asks the database what each part of a mapping is; the faults of all parts, where there are any.
-    pub async fn plan(&mut self, mapping: &Mapping, wanted: &BTreeSet<String>) -> Result<(Plan, Vec<Diagnostic>), PlanError> {
+    pub async fn plan(&mut self, mapping: &Mapping, wanted: &Wanted) -> Result<(Plan, Vec<Diagnostic>), PlanError> {
         self.timeout = mapping.statement_timeout;
         let from = mapping.from_clause();
         let slots = mapping.slots(wanted);
@@ -228,7 +228,7 @@ impl Connection {
 }
 
 /// A SELECT of exactly one row that shows the columns of another one, of which nothing is read.
-fn one_row(shown: &str, list: &str, from: &str) -> String {
+pub(super) fn one_row(shown: &str, list: &str, from: &str) -> String {
     format!("SELECT {shown} FROM (SELECT {list} FROM {from} LIMIT 0) AS asked RIGHT JOIN (SELECT) AS one ON true")
 }
 
@@ -294,7 +294,7 @@ fn column(slot: Slot, field: &Field, found: &Type) -> Result<(String, Codec), Bo
         Slot::Id => (&[Uuid, Int2, Int4, Int8, Text], "text", Text),
         Slot::Time => (&[Timestamp], "", Timestamp),
         Slot::Complete | Slot::Success => (&[Bool], "boolean", Bool),
-        Slot::Dimension => (&[Text, Uuid, Int2, Int4, Int8], "text", Text),
+        Slot::Dimension | Slot::Mark => (&[Text, Uuid, Int2, Int4, Int8], "text", Text),
         _ => (&[Int2, Int4, Int8, Float4, Float8, Numeric], "", Numeric),
     };
     match own {
