@@ -13,6 +13,7 @@
 // A benchmark reads clocks and prints; that is what it is for.
 #![allow(clippy::disallowed_methods)]
 
+mod backtest;
 mod first_read;
 mod http;
 mod latency;
@@ -48,12 +49,13 @@ impl Scale {
 type Bench = (&'static str, &'static str, fn(Scale) -> Result<Report>);
 
 /// The benchmarks.
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 7] = [
     ("first-read", "2,000,000 rows into totals and windows, against psql's COPY of the same columns", first_read::run),
     ("poll", "one poll of tables of 100 k, 1 M and 10 M rows, against a SQL exporter's query", poll::run),
     ("metrics", "GET /metrics with 10 k and 100 k lines, against a server that only sends the same bytes", metrics::run),
     ("latency", "from the commit of a row to the webhook", latency::run),
     ("memory", "resident memory, idle and at 10 k series", memory::run),
+    ("backtest", "30 days, 10,000,000 rows and 20 rules, against the first read of the same rows", backtest::run),
     ("tick", "one tick of 500 rules over 10 k groups", tick::run),
 ];
 

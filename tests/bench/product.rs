@@ -81,7 +81,7 @@ receivers:
     }
 }
 
-/// One run of `modelwatch once`.
+/// One run of a command that ends.
 #[derive(Debug)]
 pub struct Once {
     /// From start to exit.
@@ -97,11 +97,23 @@ pub fn once(config: &Path, state: Option<&Path>, keep: bool) -> Result<Once> {
     if let Some(state) = state {
         command.arg("--state").arg(state);
     }
-    command.stdin(Stdio::null()).stdout(if keep { Stdio::piped() } else { Stdio::null() }).stderr(Stdio::piped());
+    command.stdout(if keep { Stdio::piped() } else { Stdio::null() });
+    timed(command)
+}
+
+/// Runs `backtest`; its JSON stands for the metrics.
+pub fn backtest(config: &Path, since: &str) -> Result<Once> {
+    let mut command = Command::new(EXE);
+    command.args(["backtest", "--format", "json", "--since", since, "-c"]).arg(config).stdout(Stdio::piped());
+    timed(command)
+}
+
+fn timed(mut command: Command) -> Result<Once> {
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
     let began = Instant::now();
     let output = command.output().context("cannot run modelwatch")?;
     let seconds = began.elapsed().as_secs_f64();
-    ensure!(output.status.success(), "modelwatch once: {}: {}", output.status, tail(&String::from_utf8_lossy(&output.stderr)));
+    ensure!(output.status.success(), "{command:?}: {}: {}", output.status, tail(&String::from_utf8_lossy(&output.stderr)));
     Ok(Once { seconds, metrics: String::from_utf8_lossy(&output.stdout).into_owned() })
 }
 
