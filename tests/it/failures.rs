@@ -300,21 +300,26 @@ async fn a_full_disk_stops_counting_and_loses_nothing() {
 }
 
 /// PRAGMA user_version is the version of the state file.
-#[tokio::test]
-async fn a_state_file_of_a_newer_version_is_left_alone() {
+async fn check_version(version: i64, said: &str) {
     let dir = tempfile::tempdir().unwrap();
     let config = on_sqlite(dir.path()).await;
     Daemon::spawn(&config, dir.path()).await.terminate().await;
     let state = dir.path().join("modelwatch.db");
     let mut connection = sqlite::open(&state).await;
-    sqlite::execute(&mut connection, "PRAGMA user_version = 9999; PRAGMA wal_checkpoint(TRUNCATE)").await;
+    sqlite::execute(&mut connection, &format!("PRAGMA user_version = {version}; PRAGMA wal_checkpoint(TRUNCATE)")).await;
     connection.close().await.unwrap();
     let before = std::fs::read(&state).unwrap();
     let refused = output(dir.path(), &["run", "-c", "modelwatch.yml"]);
     assert!(refused.code.is_some_and(|code| code != 0), "{:?}: {}", refused.code, refused.stderr);
-    assert!(refused.stderr.contains("newer") && refused.stderr.contains("9999"), "{}", refused.stderr);
+    assert!(refused.stderr.contains(said) && refused.stderr.contains(&format!("version {version}")), "{}", refused.stderr);
     assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
     assert_eq!(std::fs::read(&state).unwrap(), before, "the state file was changed");
+}
+
+#[tokio::test]
+async fn a_state_file_of_another_version_is_left_alone() {
+    check_version(9999, "newer").await;
+    check_version(1, "before the first release").await;
 }
 
 #[tokio::test]

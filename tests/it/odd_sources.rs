@@ -7,10 +7,9 @@ use crate::scrape::Scrape;
 use crate::sqlite;
 use modelwatch::diag::Diagnostic;
 use modelwatch::secret::Secret;
-use modelwatch::source::Mapping;
 use modelwatch::source::postgres::{Connection, Plan};
+use modelwatch::source::{Mapping, Wanted};
 use modelwatch::yaml::{self, Faults};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ async fn plan(database: &Database, table: &str) -> (Plan, Vec<Diagnostic>) {
     let mapping = yaml::parse("t.yml", &format!("{{name: calls, {table}}}"), &mut faults).unwrap();
     let mapping = Mapping::parse(&mapping, &mut faults).unwrap();
     let mut connection = Connection::open(&Secret::new(&database.url)).await.unwrap();
-    connection.plan(&mapping, &BTreeSet::new()).await.unwrap()
+    connection.plan(&mapping, &Wanted::default()).await.unwrap()
 }
 
 /// Calls every ten minutes of three days, and one that comes in the minute after, in these forms by turns.

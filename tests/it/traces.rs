@@ -40,6 +40,19 @@ pub fn find(name: &'static str) -> Option<Trace> {
     Some(Trace { name, csv, truth: serde_json::from_str(&truth).unwrap(), end })
 }
 
+/// The volume of five models as CSV, and what is true of it, or `None` (and said) where it is missing.
+pub fn servegen() -> Option<(String, Value)> {
+    let Some(dir) = folder() else {
+        skipped("no traces: set MODELWATCH_TRACES, or put them into ../shared/data");
+        return None;
+    };
+    let mut csv = String::new();
+    let packed = std::fs::File::open(dir.join("servegen_rates.csv.gz")).unwrap();
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut csv).unwrap();
+    let truth = std::fs::read_to_string(dir.join("truth/servegen.json")).unwrap();
+    Some((csv, serde_json::from_str(&truth).unwrap()))
+}
+
 fn folder() -> Option<PathBuf> {
     let given = std::env::var_os("MODELWATCH_TRACES").map(PathBuf::from);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
