@@ -66,6 +66,9 @@ pub const MAX_ALERTS: usize = 10_000;
 pub const MAX_ANSWER_ROWS: usize = 100_000;
 /// Bytes of their texts, a hundred thousand ids twice over; more are an error of the rule.
 pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Groups of which a rule shows numbers on /metrics, those met first; each is several series, and costs every scrape. Of
+/// the others alerts alone tell.
+pub const MAX_GAUGED_GROUPS: u32 = 200;
 /// Answers that are kept of one query, an hour of them at the usual pace, for instants that are evaluated again; the oldest
 /// go first, and late rows from before what is left change nothing.
 pub const MAX_ANSWERS: usize = 64;

@@ -35,6 +35,7 @@ use crate::alert::{Finding, Policy};
 use crate::calendar::{Active, TimeInterval, TimeIntervals};
 use crate::diag::Place;
 use crate::labels::{Labels, Matcher, Op, sha256_hex};
+use crate::limits::MAX_GAUGED_GROUPS;
 use crate::source::query::{Answer, Query};
 use crate::template::{Facts, Template};
 use crate::time::{Span, Time};
@@ -418,7 +419,8 @@ impl Rule {
             // Labels of the rule may make one of several: the first.
             let news = |draft: &Draft| !several || told.insert(self.finding(windows, draft).labels);
             drafts.extend(verdicts.into_iter().map(draft).filter(news));
-            for mut gauge in self.kind.gauges(&view, group) {
+            let gauged = if group < MAX_GAUGED_GROUPS { self.kind.gauges(&view, group) } else { Vec::new() };
+            for mut gauge in gauged {
                 view.labels(group).iter().for_each(|(name, value)| gauge.labels.set(name, value));
                 gauge.labels.set("rule", self.key.as_str());
                 gauges.push(((gauge.name, gauge.labels), gauge.value));

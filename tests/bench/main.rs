@@ -56,7 +56,7 @@ const BENCHES: [Bench; 7] = [
     ("latency", "from the commit of a row to the webhook", latency::run),
     ("memory", "resident memory, idle and at 10 k series", memory::run),
     ("backtest", "30 days, 10,000,000 rows and 20 rules, against the first read of the same rows", backtest::run),
-    ("tick", "one tick of 500 rules over 10 k groups", tick::run),
+    ("tick", "one tick of 1,000 rules over 10 k groups", tick::run),
 ];
 
 fn main() -> ExitCode {

@@ -47,7 +47,7 @@ const KINDS: [&str; 25] = [
     "latency: {quantile: p50, more_than: 60s, within: $s, min_requests: 3, by: [model]}",
     "measure: {of: latency, above: 600, stat: mean, within: $s, min_values: 3, by: [model]}",
     "measure: {of: quality, below: -5, stat: p10, within: $s, min_values: 3, by: [model]}",
-    "slo_burn_rate: {objective: 50%, period: 1d, by: [model]}",
+    "slo_burn_rate: {objective: 50%, period: 1d, conditions: [{long: 1h, short: 5m, factor: 1.9}, {long: 6h, short: 30m, factor: 1.8}], by: [model]}",
     "cost_anomaly: {factor: 100, window: 6h, days: 3, min_cost: $n, by: [model]}",
     "volume_anomaly: {of: calls, window: 1h, spike: 1000, days: 3, by: [model]}",
     "budget: {period: day, by: [model], limit: $n}",
@@ -123,7 +123,7 @@ impl Bench {
         let now = Time::from_secs(1_800_000_000);
         for hour in 0..24 {
             let at = now - Span::secs(hour * 3_600 + 60);
-            windows.add(0, &failures(0..groups, at), now, false);
+            windows.add(0, &calls(0..groups, at, hour % 2 == 0), now, false);
         }
         let (mut evaluation, _) =
             Evaluation::new(rules, &["s".to_owned()], Span::secs(900), &mut windows, BTreeMap::new(), &BTreeMap::new());
@@ -135,7 +135,7 @@ impl Bench {
     fn ticks(mut self, share: usize) -> f64 {
         let mut took = Vec::new();
         for tick in 0..TICKS {
-            let changed = failures((tick % share..self.groups).step_by(share), self.now + Span::secs(1));
+            let changed = calls((tick % share..self.groups).step_by(share), self.now + Span::secs(1), tick % 2 == 0);
             self.now = self.now + INTERVAL;
             let start = Instant::now();
             self.windows.add(0, &changed, self.now, false);
@@ -148,12 +148,12 @@ impl Bench {
     }
 }
 
-fn failures(groups: impl Iterator<Item = usize>, at: Time) -> Vec<Event> {
+fn calls(groups: impl Iterator<Item = usize>, at: Time, fail: bool) -> Vec<Event> {
     let event = |group| Event {
         time: at,
         shape: group as u32,
         count: 1,
-        outcome: Outcome::Failure,
+        outcome: if fail { Outcome::Failure } else { Outcome::Success },
         cost: Some(1_000_000),
         latency: Some(1_000_000),
         measures: vec![Some(5_000_000)],
