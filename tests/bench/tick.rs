@@ -123,7 +123,7 @@ impl Bench {
         let now = Time::from_secs(1_800_000_000);
         for hour in 0..24 {
             let at = now - Span::secs(hour * 3_600 + 60);
-            windows.add(0, &calls(0..groups, at, hour % 2 == 0), now, false);
+            windows.add(0, &calls(0..groups, at, hour % 2 == 1), now, false);
         }
         let (mut evaluation, _) =
             Evaluation::new(rules, &["s".to_owned()], Span::secs(900), &mut windows, BTreeMap::new(), &BTreeMap::new());
