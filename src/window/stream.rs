@@ -185,11 +185,16 @@ impl<C: Cell> View<C> {
 /// The length of the buckets of a window: as fine as the rule is evaluated, at most so many of them, and a divisor of
 /// both the window and its lags, so that edges fall on edges. Of several lags, `lag` is what all are multiples of.
 pub fn resolution(width: Span, lag: Span, interval: Span) -> Span {
+    let whole = width.common(lag);
+    // Where that is fine enough, edges fall on ticks, so that each tick sees its window in full.
+    let on_ticks = whole.common(interval);
+    if on_ticks.0 * BUCKETS_PER_WINDOW >= width.0 {
+        return on_ticks;
+    }
     let finest = interval.0.max(width.0 / BUCKETS_PER_WINDOW).max(1);
-    let whole = width.common(lag).0;
     // The coarsest number of buckets whose length is not below `finest`.
-    let buckets = (1..=whole / finest).rev().find(|n| whole % n == 0).unwrap_or(1);
-    Span(whole / buckets)
+    let buckets = (1..=whole.0 / finest).rev().find(|n| whole.0 % n == 0).unwrap_or(1);
+    Span(whole.0 / buckets)
 }
 
 impl<C: Cell> Stream<C> {
@@ -343,7 +348,8 @@ mod tests {
         check("24h", "0s", "15s", "6m");
         check("24h", "24h", "15s", "6m");
         check("10s", "0s", "1m", "10s");
-        check("70s", "0s", "15s", "17s500ms");
+        check("70s", "0s", "15s", "5s");
+        check("90s", "0s", "1m", "30s");
         check("6h", "9h", "15s", "90s");
     }
 
