@@ -1,7 +1,7 @@
 //! What was usual before, compared exactly: fractions, no floating point.
 
 use crate::rule::View;
-use crate::time::Span;
+use crate::time::{Span, Time};
 use crate::window::{Group, Need, Sums};
 
 /// A day: windows are held against those at the same time of day.
@@ -148,8 +148,7 @@ pub fn needs(width: Span, days: u64) -> Vec<Need> {
 
 /// What [`needs`] held on the earlier days, nearest first, as far back as the group goes: days before its first call do
 /// not count, empty ones since then are 0.
-pub fn earlier(view: &View<'_>, group: Group, days: u64, amount: impl Fn(&Sums) -> i128) -> Vec<i128> {
-    let first = view.first(group);
+pub fn earlier(view: &View<'_>, group: Group, first: Time, days: u64, amount: impl Fn(&Sums) -> i128) -> Vec<i128> {
     (1..=days as usize).take_while(|day| view.edge(*day) >= first).map(|day| amount(view.sums(day, group))).collect()
 }
 

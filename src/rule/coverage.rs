@@ -78,6 +78,10 @@ impl Kind for Coverage {
         vec![self.among.clone()]
     }
 
+    fn misses_calls(&self) -> bool {
+        true
+    }
+
     fn verdicts(&self, _view: &View<'_>, _group: Group) -> Vec<Verdict> {
         Vec::new()
     }
@@ -91,8 +95,12 @@ impl Kind for Coverage {
         let groups: BTreeMap<&str, Group> =
             (0..view.groups()).filter_map(|group| Some((view.values(group).first()?.as_str(), group))).collect();
         let calls = |value: &&str| {
-            let sums = groups.get(value).map(|group| view.sums(0, *group));
-            sums.is_some_and(|sums| sums.finished() + sums.abandoned > 0)
+            let group = groups.get(value).copied();
+            group.is_some_and(|group| {
+                let (sums, last) = (view.sums(0, group), view.last(group));
+                // A call since the window ended counts at once.
+                sums.finished() + sums.abandoned > 0 || (last > view.edge(0) && last <= view.at)
+            })
         };
         let missing: Vec<&str> = active.iter().copied().filter(|value| !calls(value)).collect();
         let (all, with) = (active.len(), active.len() - missing.len());

@@ -170,7 +170,12 @@ impl Kind for MoreThan {
 
 impl Kind for MoreThanUsual {
     fn needs(&self) -> Vec<Need> {
-        baseline::needs(self.within, self.days)
+        let mut needs = baseline::needs(self.within, self.days);
+        if let Of::Errors = self.of {
+            // A record of an error may be of a group without calls.
+            needs.push(Need::Oldest { back: Span(self.days as i64 * 86_400_000_000) + self.within });
+        }
+        needs
     }
 
     fn verdicts(&self, view: &View<'_>, group: Group) -> Vec<Verdict> {
@@ -178,7 +183,8 @@ impl Kind for MoreThanUsual {
         if count < self.min_errors {
             return Vec::new();
         }
-        let earlier = baseline::earlier(view, group, self.days, |sums| i128::from(self.of.count(sums)));
+        let first = if let Of::Errors = self.of { view.oldest(group) } else { view.first(group) };
+        let earlier = baseline::earlier(view, group, first, self.days, |sums| i128::from(self.of.count(sums)));
         let days = earlier.len();
         if (days as u64) < self.min_days {
             return Vec::new();
