@@ -5,6 +5,7 @@
 //! an evaluation that fails.
 
 mod book;
+mod posted;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::limits::RESOLVED_KEPT;
 use crate::time::{Span, Time};
 
 pub use book::Book;
+pub use posted::{Inbox, Incoming};
 
 /// What a rule found at one instant for one label set: that the rule is broken there.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +63,21 @@ pub struct Alert {
     pub absent_since: Option<Time>,
     /// Its rows came late: it was found when the past was evaluated again.
     pub late: bool,
+    /// What only an alert that somebody else posted has; it has no value and no evidence.
+    pub posted: Option<Posted>,
+}
+
+/// What comes with an alert from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// Where it comes from.
+    pub generator_url: String,
+    /// When it ends unless it is posted again.
+    pub ends_at: Time,
+    /// That end was not said, but assumed.
+    pub timeout: bool,
+    /// When it was posted last.
+    pub updated_at: Time,
 }
 
 /// How a rule's alerts live.
@@ -129,7 +146,19 @@ impl Alert {
         }
         let late = live.is_some_and(|alert| alert.late);
         let (resolved_at, absent_since) = (None, None);
-        Some(Alert { labels, annotations, value, evidence, state, active_at, fired_at, resolved_at, absent_since, late })
+        Some(Alert {
+            labels,
+            annotations,
+            value,
+            evidence,
+            state,
+            active_at,
+            fired_at,
+            resolved_at,
+            absent_since,
+            late,
+            posted: None,
+        })
     }
 
     /// A live alert after an evaluation that did not find it.

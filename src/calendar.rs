@@ -7,6 +7,7 @@ mod interval;
 mod named;
 mod notation;
 mod period;
+mod written;
 mod zone;
 
 pub use interval::TimeInterval;

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use regex::Regex;
 use serde_json::{Value, json};
+
+mod hidden;
 
 /// A file that was read: its name as the user gave it and its text.
 #[derive(Debug, Default)]
@@ -19,6 +20,34 @@ pub struct File {
     pub name: String,
     /// The whole text.
     pub text: String,
+    hidden: hidden::Hidden,
+}
+
+impl File {
+    /// From its parts; nothing of it is hidden.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> File {
+        File { name: name.into(), text: text.into(), hidden: hidden::Hidden::default() }
+    }
+
+    /// From now on excerpts show nothing but keys: it could not be read.
+    pub fn hide_all_but_keys(&self) {
+        self.hidden.all_but_keys();
+    }
+
+    /// Where its nodes begin, and where aliases stand with what they mean; to be told before [`File::hide`].
+    pub fn nodes(&self, starts: Vec<usize>, aliases: Vec<(usize, usize)>) {
+        self.hidden.nodes(starts, aliases);
+    }
+
+    /// From now on excerpts show stars for the scalar at these bytes, which means `value`.
+    pub fn hide(&self, bytes: &Range<usize>, value: &str) {
+        self.hidden.hide(&self.text, bytes, value);
+    }
+
+    /// The text with stars for what is hidden, byte for byte.
+    pub fn shown(&self) -> String {
+        self.hidden.stars(&self.text)
+    }
 }
 
 /// A place in a file.
@@ -150,7 +179,7 @@ impl Diagnostic {
         };
         let mut group = level.primary_title(&self.message).id(self.code).elements(Vec::<annotate_snippets::Padding>::new());
         if let Some(place) = &self.place {
-            let snippet = Snippet::source(without_secrets(&place.file.text)).path(&place.file.name);
+            let snippet = Snippet::source(place.file.shown()).path(&place.file.name);
             group = group.element(snippet.annotation(AnnotationKind::Primary.span(place.bytes.clone())));
         }
         if let Some(help) = &self.help {
@@ -176,43 +205,6 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The text with stars for all that may be secret in a configuration, byte for byte: excerpts get into logs. Values under
-/// the keys of secrets go but for a URL's scheme and variables of the environment, file names only where they are URLs,
-/// and whatever a URL has before its host.
-fn without_secrets(text: &str) -> String {
-    static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let key = r#"(?m)(?:^|[\s{,"'])(?:(?:api_)?url|routing_key)(_file)?["']?[ \t]*:[ \t]+"#;
-        Regex::new(&format!(r#"{key}(?:"([^"\n]*)|'([^'\n]*)|([^\s"'][^\s]*))"#)).ok()
-    });
-    static USER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"://([^\s/"']*)@"#).ok());
-    let (Some(secret), Some(user)) = (&*SECRET, &*USER) else { return "*".repeat(text.len()) };
-    let mut out = text.to_owned();
-    for found in secret.captures_iter(text) {
-        let Some(value) = [2, 3, 4].into_iter().find_map(|group| found.get(group)) else { continue };
-        // Unquoted it may end a list or map.
-        let shown = value.as_str().trim_end_matches([',', '}', ']']);
-        let scheme = shown.find("://").map(|at| at + 3);
-        if scheme.is_some() || found.get(1).is_none() {
-            let (from, to) = (value.start() + scheme.unwrap_or(0), value.start() + shown.len());
-            out.replace_range(from..to, &stars(&text[from..to]));
-        }
-    }
-    for found in user.captures_iter(&out.clone()) {
-        found.get(1).into_iter().for_each(|user| out.replace_range(user.range(), &stars(user.as_str())));
-    }
-    out
-}
-
-fn stars(value: &str) -> String {
-    let (mut out, mut rest) = (String::new(), value);
-    while let Some((before, after)) = rest.split_once("${") {
-        let name = after.split_inclusive('}').next().unwrap_or_default();
-        out += &format!("{}${{{name}", "*".repeat(before.len()));
-        rest = &after[name.len()..];
-    }
-    out + &"*".repeat(rest.len())
-}
-
 /// Whether any of them forbids to go on.
 pub fn any_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|d| d.severity == Severity::Error)
@@ -230,32 +222,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn excerpts_hide_what_may_be_secret() {
-        for (text, shown) in [
-            ("url: postgres://me:pass@host/db", "url: postgres://***************"),
-            ("  url: \"postgres://me:${PG}@host\" # x", "  url: \"postgres://***${PG}*****\" # x"),
-            ("- {api_url: https://h/x, send_resolved: true}", "- {api_url: https://***, send_resolved: true}"),
-            ("routing_key: abc", "routing_key: ***"),
-            ("{'routing_key': 'abc', x: y}", "{'routing_key': '***', x: y}"),
-            ("routing_key: ${KEY}", "routing_key: ${KEY}"),
-            ("routing_key: \u{e9}\u{e9}", "routing_key: ****"),
-            ("url_file: /run/secrets/url", "url_file: /run/secrets/url"),
-            ("url_file: https://h/x", "url_file: https://***"),
-            ("external_url: http://me:9464", "external_url: http://me:9464"),
-            ("runbook_url: https://runbooks/x", "runbook_url: https://runbooks/x"),
-            ("url:\n  a: b", "url:\n  a: b"),
-            ("url: a://b${X}c}, d", "url: a://*${X}*}, d"),
-            ("url: a://b#c,d@e", "url: a://*******"),
-            ("url: 'a://b c, d' # e", "url: 'a://******' # e"),
-            ("url: >-\n  postgres://me:pass@host", "url: **\n  postgres://*******@host"),
-        ] {
-            assert_eq!(without_secrets(text), shown);
-        }
-    }
-
-    #[test]
     fn machines_are_told_the_place() {
-        let file = Arc::new(File { name: "a,b.yml".to_owned(), text: "x: 1\n\u{e9}: 5%\n".to_owned() });
+        let file = Arc::new(File::new("a,b.yml", "x: 1\n\u{e9}: 5%\n"));
         let fault = Diagnostic::error("bad-value", &Place { file, bytes: 9..11 }, "5% of what").help("say it");
         assert_eq!(
             fault.json().to_string(),

@@ -32,6 +32,8 @@ struct Watch {
     /// What it asks of its sources.
     queries: Vec<Query>,
     steady: Steady,
+    /// Its alerts may say other things than when they were last asked for.
+    is_news: bool,
 }
 
 /// What a rule found last, at ticks alone. Where alerts fire on and on, only the last words are needed, and that seldom.
@@ -91,7 +93,16 @@ impl Evaluation {
                 rule.selector.matchers.iter().filter(|matcher| matcher.name == "source").all(|matcher| matcher.matches(source))
             };
             let sources = sources.iter().filter(reads).cloned().collect();
-            Watch { book, evaluated, fresh: None, sources, queries: rule.queries(), steady: Steady::default(), rule }
+            Watch {
+                book,
+                evaluated,
+                fresh: None,
+                sources,
+                queries: rule.queries(),
+                steady: Steady::default(),
+                is_news: false,
+                rule,
+            }
         });
         let watches = watches.collect();
         // What is left belongs to rules that are gone.
@@ -162,6 +173,12 @@ impl Evaluation {
         self.watches.iter_mut().for_each(|watch| watch.tell(windows));
     }
 
+    /// The alerts of the rules that were evaluated since this was last called.
+    pub fn take_evaluated(&mut self) -> impl Iterator<Item = &Alert> {
+        let watches = self.watches.iter_mut().filter_map(|watch| std::mem::take(&mut watch.is_news).then_some(&watch.book));
+        watches.flat_map(Book::alerts)
+    }
+
     /// The last instant that each rule was evaluated at.
     pub fn evaluated(&self) -> BTreeMap<String, Time> {
         self.watches.iter().filter_map(|watch| Some((watch.rule.key.clone(), watch.evaluated?))).collect()
@@ -203,8 +220,8 @@ impl Evaluation {
     }
 
     /// Numbers of rules that changed since the last call.
-    pub fn take_gauges(&mut self) -> Vec<Gauge> {
-        self.watches.iter_mut().flat_map(|watch| watch.rule.take_gauges()).collect()
+    pub fn take_gauges(&mut self, windows: &mut Windows) -> Vec<Gauge> {
+        self.watches.iter_mut().flat_map(|watch| watch.rule.take_gauges(windows)).collect()
     }
 
     /// Books that changed since the last call, by rule.
@@ -271,6 +288,7 @@ impl Watch {
         let begin = last.max(until - CATCH_UP);
         let late = fresh.map(|from| from.max(last - lateness)).filter(|from| from.ceil(self.rule.interval) <= last);
         if let Some(from) = late {
+            self.is_news = true;
             let mut ticks: Vec<Time> = self.ticks(from - Span(1), last).collect();
             ticks.retain(|tick| self.known(answered, *tick).is_some());
             let policy = self.rule.policy.clone();
@@ -307,6 +325,7 @@ impl Watch {
     /// None where nothing is known of the instant.
     fn find(&mut self, windows: &mut Windows, answered: &Answered, at: Time) -> Option<Vec<Finding>> {
         let answers = self.known(answered, at)?;
+        self.is_news = true;
         Some(self.rule.findings(windows, &answers, at))
     }
 
@@ -332,6 +351,7 @@ impl Watch {
         }
         self.tell(windows);
         let findings = found.iter().map(|draft| self.rule.finding(windows, draft)).collect();
+        self.is_news = true;
         let changes = self.book.step(&self.rule.policy, findings, at);
         self.steady = Steady { fires: changes.is_ok() && self.book.just_fires(found.len()), found, untold: None };
         all.take(&self.rule, changes);
@@ -341,6 +361,7 @@ impl Watch {
     fn tell(&mut self, windows: &Windows) {
         let Some(at) = self.steady.untold.take() else { return };
         let findings = self.steady.found.iter().map(|draft| self.rule.finding(windows, draft)).collect();
+        self.is_news = true;
         // The alerts are those of the step before, so that nothing changes but what they say.
         let _ = self.book.step(&self.rule.policy, findings, at);
     }

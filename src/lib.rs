@@ -6,11 +6,11 @@
 extern crate prometheus as prometheus_client;
 
 pub mod time;
+pub mod limits;
 pub mod labels;
 pub mod secret;
 pub mod diag;
 pub mod yaml;
-pub mod limits;
 pub mod calendar;
 pub mod event;
 pub mod source;
@@ -27,6 +27,7 @@ pub mod config;
 pub mod ledger;
 pub mod evaluation;
 pub mod pipeline;
+pub mod explain;
 pub mod ruletest;
 pub mod store;
 pub mod engine;

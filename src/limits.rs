@@ -41,12 +41,13 @@ pub const ANSWER_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Span = Span::secs(5);
 /// Time for a whole request to a receiver.
 pub const REQUEST_TIMEOUT: Span = Span::secs(10);
+/// HTTP clients that are kept, one for each way to connect; the one that was not used for longest goes first, and is built
+/// again when it is needed.
+pub const MAX_CLIENTS: usize = 64;
 /// Deliveries that are sent at once, by all receivers together: bounds connections and memory; the others wait their turn.
 pub const MAX_SENDING: usize = 16;
 /// Of those, deliveries to one integration: a receiver that hangs does not hold up the others.
 pub const MAX_SENDING_TO_ONE: usize = 4;
-/// The least time between two messages of one Slack integration: Slack takes one a second for each channel.
-pub const SLACK_PACE: Span = Span::secs(1);
 /// The longest wait between two attempts of a delivery.
 pub const RETRY_MAX: Span = Span::secs(300);
 /// The longest `Retry-After` that is obeyed.
@@ -57,11 +58,26 @@ pub const GIVE_UP: Span = Span::secs(86_400);
 pub const RESOLVED_KEPT: Span = Span::secs(900);
 /// How long delivered and given-up deliveries, and entries of the notification log, are kept.
 pub const RETENTION: Span = Span::secs(120 * 3_600);
+/// Silences at once, those that ended and are kept among them; a further one is refused. Each is looked at for each alert.
+pub const MAX_SILENCES: usize = 10_000;
+/// Bytes of the texts of one silence: its matchers twice over and a long comment; a larger one is refused.
+pub const MAX_SILENCE_BYTES: usize = 64 * 1024;
 /// Deliveries that are kept after their end, unless one is the last word about something that fires; the oldest are
 /// forgotten first. They are history: what was counted of them stays.
 pub const MAX_ENDED: usize = 10_000;
 /// Alerts of one rule at once, unless its group says `limit`; more are an error of the rule.
 pub const MAX_ALERTS: usize = 10_000;
+/// Alerts that others posted and that are remembered; ten Prometheus servers at their worst. The poster of a new one is told
+/// that there is no room.
+pub const MAX_POSTED: usize = 100_000;
+/// Alerts that one step takes from a POST, and that it tells of: where there are more, other steps follow, and who silences or
+/// acknowledges takes turns with them.
+pub const ALERTS_AT_ONCE: usize = 100;
+/// Bytes of the labels, annotations and link of one posted alert; those that people write have a hundredth. Longer ones are
+/// refused.
+pub const MAX_POSTED_BYTES: usize = 64 * 1024;
+/// Bytes of the body of a request to the API: ten thousand alerts of a kilobyte and a half; longer ones are refused.
+pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// Rows of one answer to a query of a rule, ten times the alerts that a rule may have; more are an error of the rule.
 pub const MAX_ANSWER_ROWS: usize = 100_000;
 /// Bytes of their texts, a hundred thousand ids twice over; more are an error of the rule.
@@ -74,3 +90,22 @@ pub const MAX_GAUGED_GROUPS: u32 = 200;
 pub const MAX_ANSWERS: usize = 64;
 /// Rows of one test: a gigabyte; a row may stand for many calls instead.
 pub const MAX_TEST_ROWS: usize = 2_000_000;
+/// Decisions that a group keeps of each integration, for those who ask why; the oldest go first.
+pub const MAX_TRACES: usize = 32;
+/// What a decision says in words of what kept alerts quiet; the rest is counted.
+pub const MAX_QUIET_WORDS: usize = 8;
+/// Connections that are served at once: a page, its scrapers and other tools have tens, and a process may often open no more
+/// than 1024 files. Further ones wait until one ends.
+pub const MAX_CONNECTIONS: usize = 512;
+/// Time from the connection, or the last answer, to the end of a request's head; who is slower is disconnected, as slow heads
+/// by the hundred would keep all others out. Who scrapes less often connects again.
+pub const HEAD_TIMEOUT: Span = Span::secs(10);
+/// Requests that wait for the hash of a password, of which one is computed at a time: a few seconds. Further ones are told to
+/// come again.
+pub const MAX_PASSWORDS_WAITING: usize = 32;
+/// Matchers of one request; nobody writes that many by hand. More are refused.
+pub const MAX_MATCHERS: usize = 64;
+/// Bytes of their text, a hundred of each; more are refused.
+pub const MAX_MATCHERS_BYTES: usize = 8 * 1024;
+/// Bytes of a compiled regular expression: hundreds of names. `(a{1000}){1000}` is short and takes more, so it is refused.
+pub const MAX_REGEX_BYTES: usize = 1024 * 1024;

@@ -1,33 +1,70 @@
 //! What notifiers share when they put a notification into words: title, severity, common labels, links, bounds.
 //!
-//! Label values come from rows, so from anybody: [`one_line`] takes the control characters out of them, [`links`] gives
+//! Label values come from rows, so from anybody: [`one_line`] takes the control characters out of them, [`links()`] gives
 //! only http(s), and [`truncate`] counts characters, so that no text is cut within one. Escapes that belong to one
 //! receiver's own format stay with that notifier.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use reqwest::Url;
-
 use crate::alert::{Alert, State};
 use crate::labels::Labels;
 use crate::route::Notification;
 use crate::time::{Span, Time};
 
+mod data;
+mod links;
+pub mod sample;
+mod text;
+
+pub use data::Data;
+pub use links::{Link, ack_url, actions, http_url, links, silence_url};
+pub use text::{Templates, Text, TextReader};
+
 /// The annotation in which the evidence goes to programs, where the rule has none of that name.
 pub const EVIDENCE: &str = "modelwatch_evidence";
+
+/// The reason of a notification that is a test.
+pub const TEST: &str = "notify-test";
 
 /// A label value in a title is cut here, so that one cannot push out the rest.
 const TITLE_VALUE_CHARS: usize = 80;
 
+/// Labels that a table lists; nobody reads more.
+pub const MAX_LABELS: usize = 40;
+
 /// Names of alerts that a title lists before it counts.
 const TITLE_NAMES: usize = 3;
 
-/// Links of one kind that a message carries; alerts of one group mostly share them.
-const LINKS_OF_A_KIND: usize = 3;
+/// Alerts that the plain text shows one by one, and characters of a line of it.
+const BODY_ALERTS: usize = 20;
+const BODY_LINE: usize = 500;
 
-/// The longest URL that is linked; receivers refuse longer ones, and with them the whole message.
-const URL_CHARS: usize = 2_000;
+/// What stands in an evidence before those who contributed most (`rule/mod.rs`).
+const TOP: &str = "; top ";
+
+/// Labels that mean people, with the larger circles first.
+const PEOPLE: [&str; 16] = [
+    "customer",
+    "tenant",
+    "tenant_id",
+    "organization",
+    "organisation",
+    "organization_id",
+    "org",
+    "org_id",
+    "account",
+    "account_id",
+    "workspace",
+    "team",
+    "project",
+    "user",
+    "user_id",
+    "username",
+];
+
+/// Values of one such label that are named before they are counted.
+const AFFECTED_VALUES: usize = 5;
 
 /// How bad it is, in PagerDuty's words; the order is that of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,10 +147,36 @@ pub fn title(notification: &Notification) -> String {
     {
         out += &format!(" {name}={}", truncate(&one_line(value), TITLE_VALUE_CHARS));
     }
-    if notification.alerts.iter().any(|alert| alert.late) {
-        out += " (late)";
+    let late = notification.alerts.iter().any(|alert| alert.late).then_some("late");
+    for mark in mark(notification).into_iter().chain(late) {
+        out += &format!(" ({mark})");
     }
     out
+}
+
+/// What sets the message apart from the first one about the same: that it escalates, or says nothing new.
+fn mark(notification: &Notification) -> Option<&'static str> {
+    match notification.reason.as_str() {
+        "escalated" => Some("escalated"),
+        "repeat" => Some("repeated"),
+        TEST => Some("a test"),
+        _ => None,
+    }
+}
+
+/// Why the message comes, as a sentence.
+pub fn occasion(notification: &Notification) -> String {
+    match notification.reason.as_str() {
+        "first alert" => "It began to fire.".to_owned(),
+        "new alert" => "Another alert fires.".to_owned(),
+        "resolved" => "Nothing fires any more.".to_owned(),
+        "partly resolved" => "Some of it is over.".to_owned(),
+        "the last message was given up" => "The message before could not be delivered.".to_owned(),
+        "repeat" | "refresh" => "It still fires.".to_owned(),
+        "escalated" => "Escalated: nobody has acknowledged it yet.".to_owned(),
+        TEST => "This is a test: `modelwatch notify-test` has made it up.".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 /// The names of what fires, or of all where nothing does.
@@ -130,7 +193,38 @@ fn names(notification: &Notification) -> String {
 /// What the rule says of this alert: its `summary`, else its `description`, else its name and evidence.
 pub fn headline(alert: &Alert) -> String {
     let written = ["summary", "description"].into_iter().map(|name| alert.annotations.get(name)).find(|text| !text.is_empty());
-    written.map_or_else(|| format!("{}: {}", alert.labels.get("alertname"), alert.evidence), str::to_owned)
+    match (written, alert.labels.get("alertname")) {
+        (Some(text), _) => text.to_owned(),
+        (None, "") => own_labels(alert, &Labels::default()).to_string(),
+        (None, name) if alert.evidence.is_empty() => name.to_owned(),
+        (None, name) => format!("{name}: {}", alert.evidence),
+    }
+}
+
+/// The rule's evidence (`12 errors > 10 within 1h`) without the [`contributors`]; empty where the alert was posted.
+pub fn evidence(alert: &Alert) -> &str {
+    alert.evidence.split_once(TOP).map_or(&*alert.evidence, |(evidence, _)| evidence)
+}
+
+/// Who contributed most, by what the rule's `top` names: `user: u-17 9, u-3 2`.
+pub fn contributors(alert: &Alert) -> Option<&str> {
+    alert.evidence.split_once(TOP).map(|(_, contributors)| contributors)
+}
+
+/// Whose the trouble is, by the labels that mean people: `org acme, globex, user u-17`; none where there are no such
+/// labels.
+pub fn affected(notification: &Notification) -> Option<String> {
+    let any_firing = is_firing(notification);
+    let told: Vec<&Alert> = notification.alerts.iter().filter(|alert| !any_firing || alert.state == State::Firing).collect();
+    let of_label = |name: &&str| {
+        let values: BTreeSet<&str> = told.iter().map(|alert| alert.labels.get(name)).filter(|value| !value.is_empty()).collect();
+        let mut listed: Vec<String> =
+            values.iter().take(AFFECTED_VALUES).map(|value| truncate(&one_line(value), TITLE_VALUE_CHARS)).collect();
+        listed.extend(and_more(values.len(), listed.len()));
+        (!values.is_empty()).then(|| format!("{name} {}", listed.join(", ")))
+    };
+    let parts: Vec<String> = PEOPLE.iter().filter_map(of_label).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The `description`, where the headline has not said it already.
@@ -139,7 +233,8 @@ pub fn description(alert: &Alert) -> Option<&str> {
     (!text.is_empty() && !alert.annotations.get("summary").is_empty()).then_some(text)
 }
 
-/// `value 12, since 2026-11-20T20:00:00Z (5m)`, `value 12, resolved after 5m`; with the mark of late data.
+/// `value 12, since 2026-11-20T20:00:00Z (5m)`, `value 12, resolved after 5m`; with the mark of late data. A posted alert
+/// has no value.
 pub fn facts(alert: &Alert, at: Time) -> String {
     let began = alert.fired_at.unwrap_or(alert.active_at);
     let timing = match alert.resolved_at.filter(|_| alert.state == State::Resolved) {
@@ -147,12 +242,22 @@ pub fn facts(alert: &Alert, at: Time) -> String {
         None => format!("since {} ({})", began.floor(Span::secs(1)), whole_seconds(at - began)),
     };
     let late = if alert.late { ", found late: its rows came late" } else { "" };
-    format!("value {}, {timing}{late}", value(alert.value))
+    match alert.posted {
+        Some(_) => format!("{timing}{late}"),
+        None => format!("value {}, {timing}{late}", value(alert.value)),
+    }
 }
 
-/// A span for people: nothing finer than a second, nothing below zero.
+/// A span for people: nothing finer than a second, from an hour on than a minute, from a day on than an hour; nothing
+/// below zero.
 pub fn whole_seconds(span: Span) -> Span {
-    Span::secs(span.0.max(0) / 1_000_000)
+    let seconds = span.0.max(0) / 1_000_000;
+    let unit = match seconds {
+        ..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => 3_600,
+    };
+    Span::secs(seconds / unit * unit)
 }
 
 /// A number for people: whole ones in full, others to six digits.
@@ -201,36 +306,30 @@ pub fn annotations(alert: &Alert) -> Labels {
     annotations
 }
 
-/// Something to click on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// What it leads to: `Runbook`, `Dashboard`.
-    pub text: &'static str,
-    /// An http or https URL.
-    pub url: String,
-}
-
-/// The distinct `runbook_url`s and `dashboard_url`s of the alerts; what is no http(s) URL is left out.
-pub fn links(notification: &Notification) -> Vec<Link> {
-    let mut links: Vec<Link> = Vec::new();
-    for (name, text) in [("runbook_url", "Runbook"), ("dashboard_url", "Dashboard")] {
-        let mut of_this_kind = 0;
-        for url in notification.alerts.iter().filter_map(|alert| http_url(alert.annotations.get(name))) {
-            let link = Link { text, url };
-            if of_this_kind < LINKS_OF_A_KIND && !links.contains(&link) {
-                links.push(link);
-                of_this_kind += 1;
-            }
-        }
+/// The whole message in plain text, for whoever has no place for its parts: of each alert what, how much against what and
+/// since when; who is affected; why it comes; links.
+pub fn body(notification: &Notification, external_url: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for alert in notification.alerts.iter().take(BODY_ALERTS) {
+        let state = if alert.state == State::Firing { "" } else { "Resolved: " };
+        let headline = headline(alert);
+        lines.push(format!("{state}{}", line(&headline)));
+        lines.extend(description(alert).map(line));
+        lines.extend(Some(line(evidence(alert))).filter(|evidence| !evidence.is_empty() && !headline.contains(&**evidence)));
+        lines.extend(contributors(alert).map(|contributors| format!("Most by {}", line(contributors))));
+        lines.push(facts(alert, notification.at));
+        lines.push(String::new());
     }
-    links
+    lines.extend(and_more(notification.alerts.len(), BODY_ALERTS));
+    lines.extend(affected(notification).map(|affected| format!("Affected: {affected}")));
+    lines.push(occasion(notification));
+    let links = links(notification).into_iter().chain(actions(notification, external_url));
+    lines.extend(links.map(|link| format!("{}: {}", link.text, link.url)));
+    lines.join("\n")
 }
 
-/// A URL in its normal form, where it is http or https and of a length that receivers take.
-pub fn http_url(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    let url = String::from(url);
-    (url.chars().count() <= URL_CHARS).then_some(url)
+fn line(text: &str) -> String {
+    truncate(&one_line(text.trim()), BODY_LINE)
 }
 
 /// At most `max` characters; what was cut shows as `…`.
@@ -263,6 +362,8 @@ pub fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Url;
+
     use super::*;
 
     fn alert(labels: &[(&str, &str)], state: State) -> Alert {
@@ -277,6 +378,7 @@ mod tests {
             resolved_at: (state == State::Resolved).then_some(Time::from_secs(90)),
             absent_since: None,
             late: false,
+            posted: None,
         }
     }
 
@@ -384,5 +486,125 @@ mod tests {
         assert_eq!(truncate("héllo", 0), "");
         assert_eq!(and_more(5, 5), None);
         assert_eq!(one_line("a\n\u{1b}[31m\u{202e}é"), "a\\n\\u{1b}[31m\\u{202e}é");
+    }
+
+    #[test]
+    fn bodies() {
+        let body = |notification: &Notification| body(notification, "https://mw.example");
+        insta::assert_snapshot!(body(&sample::firing()), @r#"
+        gpt-4o: 12 errors in the last hour for acme
+        Calls of this organisation fail far more often than before.
+        12 errors > 10 within 1h
+        Most by user: user-1 9, user-2 3
+        value 12, since 2026-11-18T11:01:40Z (5m)
+
+        gpt-4o: 15 errors in the last hour for globex
+        Calls of this organisation fail far more often than before.
+        15 errors > 10 within 1h
+        Most by user: user-1 9, user-2 3
+        value 15, since 2026-11-18T11:01:40Z (5m)
+
+        Affected: org acme, globex
+        It began to fire.
+        Runbook: https://runbooks.example.com/ai-errors
+        Dashboard: https://grafana.example.com/d/ai
+        Silence: https://mw.example/silences/new?filter=%7Balertname%3D%22AIErrorSpike%22%2Cmodel%3D%22gpt-4o%22%7D
+        Acknowledge: https://mw.example/ack?receiver=oncall&group=%7B%7D%3A%7Balertname%3D%22AIErrorSpike%22%2C+model%3D%22gpt-4o%22%7D
+        "#);
+        insta::assert_snapshot!(body(&sample::resolved()), @r#"
+        Resolved: gpt-4o: 12 errors in the last hour for acme
+        Calls of this organisation fail far more often than before.
+        12 errors > 10 within 1h
+        Most by user: user-1 9, user-2 3
+        value 12, resolved after 5m
+
+        Resolved: gpt-4o: 15 errors in the last hour for globex
+        Calls of this organisation fail far more often than before.
+        15 errors > 10 within 1h
+        Most by user: user-1 9, user-2 3
+        value 15, resolved after 5m
+
+        Affected: org acme, globex
+        Nothing fires any more.
+        Runbook: https://runbooks.example.com/ai-errors
+        Dashboard: https://grafana.example.com/d/ai
+        "#);
+        let escalated = Notification { reason: "escalated".to_owned(), ..sample::firing() };
+        assert_eq!(title(&escalated), "[FIRING:2] AIErrorSpike model=gpt-4o (escalated)");
+        assert!(body(&escalated).contains("Escalated: nobody has acknowledged it yet.\n"));
+        let repeated = Notification { reason: "repeat".to_owned(), ..sample::firing() };
+        assert_eq!(title(&repeated), "[FIRING:2] AIErrorSpike model=gpt-4o (repeated)");
+    }
+
+    #[test]
+    fn a_body_of_many_alerts_counts_the_rest() {
+        let mut many = sample::firing();
+        many.alerts = (0..25).map(|_| many.alerts[0].clone()).collect();
+        many.alerts.iter_mut().enumerate().for_each(|(n, alert)| alert.labels.set("org", format!("org-{n:02}")));
+        let body = body(&many, "https://mw.example");
+        assert_eq!(body.matches("errors in the last hour").count(), BODY_ALERTS);
+        let tail = body.split_once("… and").unwrap().1;
+        insta::assert_snapshot!(tail, @r#"
+         5 more
+        Affected: org org-00, org-01, org-02, org-03, org-04, … and 20 more
+        It began to fire.
+        Runbook: https://runbooks.example.com/ai-errors
+        Dashboard: https://grafana.example.com/d/ai
+        Silence: https://mw.example/silences/new?filter=%7Balertname%3D%22AIErrorSpike%22%2Cmodel%3D%22gpt-4o%22%7D
+        Acknowledge: https://mw.example/ack?receiver=oncall&group=%7B%7D%3A%7Balertname%3D%22AIErrorSpike%22%2C+model%3D%22gpt-4o%22%7D
+        "#);
+    }
+
+    #[test]
+    fn posted_alerts_have_no_value_and_no_evidence() {
+        let mut posted = sample::firing();
+        posted.alerts.truncate(1);
+        let alert = &mut posted.alerts[0];
+        (alert.value, alert.evidence) = (0.0, String::new());
+        alert.annotations = [("summary", "Disk is full"), ("description", "of node 7")].into_iter().collect();
+        alert.labels = [("alertname", "DiskFull"), ("instance", "node7")].into_iter().collect();
+        let generator_url = "https://prometheus.example/graph?g0.expr=up".to_owned();
+        let (ends_at, updated_at) = (Time::MIN, Time::MIN);
+        alert.posted = Some(crate::alert::Posted { generator_url, ends_at, timeout: false, updated_at });
+        posted.group_labels = Labels::default();
+        insta::assert_snapshot!(body(&posted, "https://mw.example/base/"), @r#"
+        Disk is full
+        of node 7
+        since 2026-11-18T11:01:40Z (5m)
+
+        It began to fire.
+        Source: https://prometheus.example/graph?g0.expr=up
+        Silence: https://mw.example/base/silences/new?filter=%7Balertname%3D%22DiskFull%22%2Cinstance%3D%22node7%22%7D
+        Acknowledge: https://mw.example/base/ack?receiver=oncall&group=%7B%7D%3A%7Balertname%3D%22AIErrorSpike%22%2C+model%3D%22gpt-4o%22%7D
+        "#);
+        posted.alerts[0].annotations = Labels::default();
+        assert_eq!(headline(&posted.alerts[0]), "DiskFull");
+        posted.alerts[0].labels = [("instance", "node7")].into_iter().collect();
+        assert_eq!(headline(&posted.alerts[0]), "{instance=\"node7\"}");
+    }
+
+    #[test]
+    fn links_lead_back_however_odd_the_labels_are() {
+        let mut odd = sample::firing();
+        odd.group_labels = [("a", "x\"&=#\n{}"), ("b", "é")].into_iter().collect();
+        odd.group_key = "{}:{a=\"x\"}".to_owned();
+        let url = Url::parse(&silence_url(&odd, "http://mw/base/")).unwrap();
+        assert_eq!((url.path(), url.query_pairs().count()), ("/base/silences/new", 1));
+        assert_eq!(url.query_pairs().next().unwrap().1, "{a=\"x\\\"&=#\\n{}\",b=\"é\"}");
+        assert_eq!(ack_url(&odd, "http://mw"), "http://mw/ack?receiver=oncall&group=%7B%7D%3A%7Ba%3D%22x%22%7D");
+        odd.group_labels.set("a", "x".repeat(10_000));
+        assert_eq!(silence_url(&odd, "http://mw"), "http://mw/silences/new");
+        assert!(actions(&sample::resolved(), "http://mw").is_empty() && actions(&odd, "no url").is_empty());
+    }
+
+    #[test]
+    fn who_is_affected() {
+        let mut told = sample::firing();
+        assert_eq!(affected(&told).as_deref(), Some("org acme, globex"));
+        told.alerts.iter_mut().enumerate().for_each(|(n, alert)| alert.labels.set("user_id", format!("u{n}\n")));
+        assert_eq!(affected(&told).as_deref(), Some("org acme, globex; user_id u0\\n, u1\\n"));
+        assert_eq!(affected(&notification(vec![alert(&[("alertname", "A")], State::Firing)])), None);
+        let alert = &told.alerts[0];
+        assert_eq!((evidence(alert), contributors(alert)), ("12 errors > 10 within 1h", Some("user: user-1 9, user-2 3")));
     }
 }

@@ -8,11 +8,13 @@
 //! - Deliveries go in order, one at a time. A newer notification replaces an older one that waits, and keeps its
 //!   schedule of retries: a receiver that fails is not hit faster because the alerts change.
 //! - At least once: what was being sent when the program stopped is sent again. Nothing is lost in silence: a delivery
-//!   ends as delivered, given up or replaced, and says so until [`RETENTION`] has passed.
+//!   ends as delivered, given up or replaced, and says so until [`crate::limits::RETENTION`] has passed.
 //! - Whoever may have been told that an alert fires is told that it is over: each delivery carries which alerts the
 //!   receiver may take for firing ([`Before::told`]), and a resolve that was not delivered moves into the next message.
 //!   Conversely an alert that nobody can have heard of is not resolved: its firing and its resolve go together.
 
+mod again;
+mod index;
 mod lease;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,20 +23,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::{self, Alert};
 use crate::labels::Labels;
-use crate::limits::{MAX_ENDED, RETENTION};
 use crate::message;
 use crate::notify::{Integration, Outcome, retry};
 use crate::route::Notification;
 use crate::time::{Span, Time};
+pub use again::NotAgain;
+use index::Index;
 use lease::Paces;
 
 /// Attempts that a delivery keeps: the first ones tell how it began, the last ones how it stands.
-const FIRST_ATTEMPTS: usize = 5;
+pub const FIRST_ATTEMPTS: usize = 5;
 const LAST_ATTEMPTS: usize = 20;
-
-/// How long a lane's last word about alerts that fire is kept: their resolve may come late, but not all of them come (the
-/// group may have been deleted, or its log entry given up), so not for ever.
-const LAST_WORD_KEPT: Span = Span(6 * RETENTION.0);
 
 /// To whom: an integration of a receiver, as far as deliveries need to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +95,8 @@ pub struct Delivery {
     pub attempts_total: u32,
     /// What it took over from those before it in the lane.
     pub before: Before,
+    /// Where the receiver keeps the message about this group, for those whose messages can be changed.
+    pub handle: Option<String>,
     /// Where it stands.
     pub state: State,
 }
@@ -188,6 +189,7 @@ pub struct Outbox {
     lanes: BTreeMap<Lane, Slots>,
     next_id: u64,
     changes: Changes,
+    index: Index,
     paces: Paces,
 }
 
@@ -214,12 +216,13 @@ impl Outbox {
             }
         }
         let next_id = rows.keys().next_back().map_or(0, |last| last + 1);
-        Outbox { rows, lanes, next_id, ..Outbox::default() }
+        let outbox = Outbox { rows, lanes, next_id, ..Outbox::default() };
+        Outbox { index: outbox.filed(), ..outbox }
     }
 
     /// After a restart: what was being sent is queued again, as it may or may not have arrived.
     pub fn recover(&mut self, now: Time) {
-        let interrupted: Vec<u64> = self.lanes.values().filter_map(|slots| slots.sending).collect();
+        let interrupted: Vec<u64> = self.index.sending.keys().copied().collect();
         for id in interrupted {
             if let Some(row) = self.rows.get_mut(&id)
                 && let State::Sending { since } = row.state
@@ -248,24 +251,32 @@ impl Outbox {
         }
         let told = !newer.notification.alerts.is_empty();
         let id = told.then_some(newer.id);
+        let mut after = slots;
         if let Some(older) = slots.queued.and_then(|id| self.rows.get_mut(&id)) {
             let reason = if told { "there was newer to tell" } else { "it was over before it was sent" };
             older.state = State::Replaced { by: id, at: now, reason: reason.to_owned() };
             self.changes.changed.insert(older.id);
-            self.lanes.insert(lane.clone(), Slots { queued: None, ..slots });
+            after.queued = None;
         }
-        let id = id?;
-        self.next_id += 1;
-        self.rows.insert(id, newer);
-        self.lanes.insert(lane, Slots { queued: Some(id), latest: Some(id), ..slots });
-        self.changes.changed.insert(id);
-        Some(id)
+        if let Some(id) = id {
+            self.next_id += 1;
+            self.rows.insert(id, newer);
+            self.changes.changed.insert(id);
+            after = Slots { queued: Some(id), latest: Some(id), ..after };
+        }
+        if after.latest.is_some() {
+            self.lanes.insert(lane.clone(), after);
+            self.refile(&lane, slots);
+        }
+        id
     }
 
-    /// Notes what came of an attempt; none where that delivery was not being sent. `jitter` is random in [0, 1).
-    pub fn record(&mut self, id: u64, outcome: &Outcome, now: Time, jitter: f64) -> Option<Recorded> {
+    /// Notes what came of an attempt, and the handle that it left, if any; none where that delivery was not being sent.
+    /// `jitter` is random in [0, 1).
+    pub fn record(&mut self, id: u64, outcome: &Outcome, handle: Option<String>, now: Time, jitter: f64) -> Option<Recorded> {
         let row = self.rows.get_mut(&id)?;
         let State::Sending { since } = row.state else { return None };
+        row.handle = handle.or(row.handle.take());
         let told = match outcome {
             Outcome::Delivered => "delivered",
             Outcome::Retry { reason, .. } | Outcome::Rejected { reason } => reason,
@@ -286,42 +297,6 @@ impl Outbox {
         })
     }
 
-    /// Forgets what ended longer than [`RETENTION`] ago; the last word about alerts that still fire stays six times as
-    /// long. Of all the rest no more than [`MAX_ENDED`] are kept.
-    pub fn prune(&mut self, now: Time) {
-        self.prune_to(MAX_ENDED, now);
-    }
-
-    fn prune_to(&mut self, max_ended: usize, now: Time) {
-        let ended: Vec<(Time, &Delivery)> = self.rows.values().filter_map(|row| Some((row.ended_at()?, row))).collect();
-        // At each step that is stored: mostly there is nothing to look into.
-        if ended.len() <= max_ended && ended.iter().all(|(at, _)| *at + RETENTION > now) {
-            return;
-        }
-        let (mut forgotten, mut others) = (Vec::new(), Vec::new());
-        for (at, row) in ended {
-            let latest = self.lanes.get(&row.lane()).filter(|slots| slots.latest == Some(row.id));
-            let last_word = latest.is_some() && row.told_after().next().is_some();
-            if at + if last_word { LAST_WORD_KEPT } else { RETENTION } <= now {
-                forgotten.push(row.id);
-            } else if !last_word && latest.is_none_or(|slots| slots.sending.or(slots.queued).is_none()) {
-                others.push((at, row.id));
-            }
-        }
-        let over = others.len().saturating_sub(max_ended);
-        others.sort_unstable();
-        forgotten.extend(others.iter().take(over).map(|(_, id)| id));
-        for id in forgotten {
-            let Some(row) = self.rows.remove(&id) else { continue };
-            let lane = row.lane();
-            if self.lanes.get(&lane).is_some_and(|slots| slots.latest == Some(id)) {
-                self.lanes.remove(&lane);
-            }
-            self.changes.changed.remove(&id);
-            self.changes.removed.insert(id);
-        }
-    }
-
     /// What has changed since this was last asked; write it in the transaction of the mutation.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
@@ -339,7 +314,7 @@ impl Outbox {
 
     /// How many wait or are being sent.
     pub fn open(&self) -> usize {
-        self.lanes.values().map(|slots| usize::from(slots.sending.is_some()) + usize::from(slots.queued.is_some())).sum()
+        self.index.open
     }
 
     /// Fingerprints of the alerts that the receiver may take for firing: whom the resolve guarantee holds for, also where
@@ -353,7 +328,9 @@ impl Outbox {
     fn settle(&mut self, id: u64, now: Time) {
         self.changes.changed.insert(id);
         let Some(mut row) = self.rows.remove(&id) else { return };
-        if let Some(slots) = self.lanes.get_mut(&row.lane()) {
+        let lane = row.lane();
+        let before = self.lanes.get(&lane).copied().unwrap_or_default();
+        if let Some(slots) = self.lanes.get_mut(&lane) {
             slots.sending = None;
             let waits_again = matches!(row.state, State::Queued { .. });
             if let Some(newer) = slots.queued.and_then(|newer| self.rows.get_mut(&newer)) {
@@ -368,6 +345,7 @@ impl Outbox {
             }
         }
         self.rows.insert(id, row);
+        self.refile(&lane, before);
     }
 }
 
@@ -384,6 +362,7 @@ impl Delivery {
             attempts: Vec::new(),
             attempts_total: 0,
             before: Before::default(),
+            handle: None,
             state: State::Queued { next_at: now },
         }
     }
@@ -423,16 +402,31 @@ impl Delivery {
                 .filter(|alert| told.contains(&fingerprint(alert)) && !present.contains(&alert.labels))
                 .cloned()
                 .collect();
-            self.notification.alerts.extend(missing);
-            let order = |alert: &Alert| (alert.state != alert::State::Firing, alert.labels.clone());
-            self.notification.alerts.sort_by_cached_key(order);
+            // Else the order stays as it was decided: Alertmanager's is another.
+            if !missing.is_empty() {
+                self.notification.alerts.extend(missing);
+                let order = |alert: &Alert| (alert.state != alert::State::Firing, alert.labels.clone());
+                self.notification.alerts.sort_by_cached_key(order);
+            }
         }
+        self.handle = older.handle.clone().filter(|_| self.continues(older));
         self.before.told = told;
         if let (State::Queued { next_at: theirs }, State::Queued { next_at }) = (&older.state, &mut self.state) {
             *next_at = (*next_at).max(*theirs);
             self.before.attempts = older.tries();
             self.before.first_attempt = older.first_attempt();
         }
+    }
+
+    /// Whether it tells of the same incident as the one before it: then the message about that is changed. What has ended
+    /// as told is left alone; where ends are not told, an incident goes on as long as one of its alerts does.
+    fn continues(&self, older: &Delivery) -> bool {
+        let delivered = matches!(older.state, State::Delivered { .. });
+        if self.send_resolved {
+            return !delivered || message::is_firing(&older.notification);
+        }
+        let same = |a: &Alert, b: &Alert| a.labels == b.labels && a.fired_at == b.fired_at;
+        message::firing(&self.notification).any(|alert| message::firing(&older.notification).any(|other| same(alert, other)))
     }
 
     /// The alerts that the receiver may take for firing after this delivery, as far as it has got.

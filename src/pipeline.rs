@@ -4,17 +4,19 @@
 //! `once` and `demo` drive it from `engine/core.rs`, which keeps what it says; [`Replay`] drives it over rows at
 //! instants of the caller's choice, for `test` and `backtest`.
 
+#[cfg(test)]
+mod guarantee;
 mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::alert::{Alert, Book, Change, Finding, Policy, State};
+use crate::alert::{Alert, Book, Change, Finding, Inbox, Incoming, Policy, State};
 use crate::evaluation::{Evaluated, Evaluation};
 use crate::labels::Labels;
 use crate::limits::MAX_ALERTS;
 use crate::notify::Integration;
-use crate::outbox::To;
-use crate::route::{Action, Decision, Notification, Reason, Route, Router, Saved};
+use crate::outbox::{Lane, To};
+use crate::route::{Action, Decision, Notification, Reason, Router, Routing, Saved, Silences};
 use crate::rule::{Gauge, Rule};
 use crate::source::query::{Answer, Query};
 use crate::time::{Span, Time};
@@ -31,10 +33,12 @@ pub struct Setup {
     pub sources: Vec<String>,
     /// How far back the past may be evaluated again.
     pub lateness: Span,
-    /// Who is told; none where nobody is.
-    pub route: Option<Route>,
+    /// Who is told.
+    pub routing: Routing,
     /// The ways to reach each receiver.
     pub receivers: BTreeMap<String, Vec<Integration>>,
+    /// How long an alert fires that was posted without its end.
+    pub resolve_timeout: Span,
 }
 
 /// What outlives a configuration.
@@ -46,8 +50,12 @@ pub struct Kept {
     pub evaluated: BTreeMap<String, Time>,
     /// The alerts about ourselves.
     pub own: Book,
+    /// The alerts that others posted.
+    pub inbox: Inbox,
     /// Who was told what.
-    pub router: Option<Saved>,
+    pub router: Saved,
+    /// What is silent.
+    pub silences: Silences,
 }
 
 /// A message to one integration of a receiver.
@@ -67,26 +75,23 @@ pub struct Pipeline {
     evaluation: Evaluation,
     /// Alerts about ourselves.
     own: Book,
-    router: Option<Router>,
+    inbox: Inbox,
+    router: Router,
     receivers: BTreeMap<String, Vec<Integration>>,
+    resolve_timeout: Span,
 }
 
 impl Pipeline {
     /// Goes on with what is kept, under a configuration. Comes with the keys of the rules that are gone, and the changes by
     /// which their alerts end: they are to be routed at `now`.
     pub fn new(setup: Setup, kept: Kept, windows: &mut Windows, now: Time) -> (Pipeline, Vec<String>, Vec<Change>) {
-        let Setup { rules, sources, lateness, route, receivers } = setup;
-        let Kept { books, evaluated, own, router } = kept;
+        let Setup { rules, sources, lateness, routing, receivers, resolve_timeout } = setup;
+        let Kept { books, evaluated, own, inbox, router, silences } = kept;
         let (evaluation, orphans) = Evaluation::new(rules, &sources, lateness, windows, books, &evaluated);
-        let router = route.map(|route| match router {
-            Some(saved) => Router::restore(route, saved),
-            None => Router::new(route),
-        });
-        let mut pipeline = Pipeline { evaluation, own, router, receivers };
-        let firing: BTreeSet<Labels> = pipeline.firing().map(|alert| alert.labels.clone()).collect();
-        if let Some(router) = &mut pipeline.router {
-            router.reconcile(|labels| firing.contains(labels), now);
-        }
+        let router = Router::new(routing, router, silences, now);
+        let mut pipeline = Pipeline { evaluation, own, inbox, router, receivers, resolve_timeout };
+        let alerts: Vec<Alert> = pipeline.alerts().cloned().collect();
+        pipeline.router.recall(&alerts, now);
         let (mut gone, mut changes) = (Vec::new(), Vec::new());
         for (key, mut book) in orphans {
             changes.append(&mut book.close(now));
@@ -98,7 +103,8 @@ impl Pipeline {
     /// What another configuration goes on with.
     pub fn into_kept(self) -> Kept {
         let (books, evaluated) = self.evaluation.into_books();
-        Kept { books, evaluated, own: self.own, router: self.router.map(Router::into_saved) }
+        let (router, silences) = self.router.into_saved();
+        Kept { books, evaluated, own: self.own, inbox: self.inbox, router, silences }
     }
 
     /// Evaluates every rule up to where its sources were read; see [`Evaluation::advance`].
@@ -125,16 +131,32 @@ impl Pipeline {
 
     /// Tells the router what changed, and every group whose time has come to whom it concerns.
     pub fn route(&mut self, changes: &[Change], now: Time) -> Vec<Message> {
-        let firing: Vec<Alert> = self.firing().cloned().collect();
-        let Some(router) = &mut self.router else { return Vec::new() };
-        for alert in changes.iter().map(|change| &change.alert).chain(&firing) {
-            router.update(alert, now);
+        self.route_some(changes, now, usize::MAX)
+    }
+
+    /// The same until groups of so many alerts were looked at; the others are still due ([`Pipeline::is_due`]).
+    pub fn route_some(&mut self, changes: &[Change], now: Time, alerts: usize) -> Vec<Message> {
+        let hidden = self.hidden();
+        let ended = self.inbox.expire(now);
+        for alert in changes.iter().map(|change| &change.alert) {
+            self.router.update(alert, now);
+            // One that was posted under the same labels is seen again, if it still fires.
+            let posted = self.inbox.get(&alert.labels).filter(|posted| posted.state == State::Firing);
+            if let Some(posted) = posted.filter(|_| alert.state == State::Resolved) {
+                self.router.update(posted, now);
+            }
+        }
+        for alert in ended.iter().filter(|alert| !hidden.contains(&alert.labels)) {
+            self.router.update(alert, now);
+        }
+        // Values and texts of what fires on.
+        let refreshed = self.evaluation.take_evaluated().chain(self.own.alerts());
+        for alert in refreshed.filter(|alert| alert.state == State::Firing) {
+            self.router.update(alert, now);
         }
         let receivers = &self.receivers;
         let integrations = |receiver: &str| receivers.get(receiver).into_iter().flatten();
-        let decisions = router.flush(now, |receiver| {
-            integrations(receiver).map(|integration| (integration.index, integration.send_resolved)).collect()
-        });
+        let decisions = self.router.flush_some(now, alerts);
         let message = |Decision { receiver, integration, action, reason, .. }: Decision| {
             let Action::Notify(notification) = action else { return None };
             let to = To::from(integrations(&receiver).find(|known| known.index == integration)?);
@@ -145,28 +167,68 @@ impl Pipeline {
 
     /// When time alone brings a message; it may be past.
     pub fn next_flush(&self) -> Option<Time> {
-        self.router.as_ref().and_then(Router::next_flush)
+        self.router.next_flush().into_iter().chain(self.inbox.next_end()).min()
     }
 
-    /// The last message to an integration about a group was given up.
-    pub fn forget_log(&mut self, receiver: &str, integration: usize, group_key: &str) {
-        if let Some(router) = &mut self.router {
-            router.forget_log(receiver, integration, group_key);
+    /// Whether there is such a message now, also where the clock went back.
+    pub fn is_due(&self, now: Time) -> bool {
+        self.router.is_due(now) || self.inbox.next_end().is_some_and(|at| at <= now)
+    }
+
+    /// Takes alerts that somebody else posted. Says for how many there was no room.
+    pub fn post(&mut self, alerts: Vec<Incoming>, now: Time) -> usize {
+        let posted: Vec<Labels> = alerts.iter().map(|alert| alert.labels.clone()).collect();
+        let taken = alerts.into_iter().filter_map(|alert| self.inbox.post(alert, self.resolve_timeout, now).then_some(()));
+        let refused = posted.len() - taken.count();
+        let hidden = self.hidden();
+        for labels in posted.iter().filter(|labels| !hidden.contains(labels)) {
+            if let Some(alert) = self.inbox.get(labels) {
+                self.router.update(alert, now);
+            }
         }
+        refused
+    }
+
+    /// Groups, silences, and who was told what.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The same, to silence and to acknowledge.
+    pub fn router_mut(&mut self) -> &mut Router {
+        &mut self.router
+    }
+
+    /// The last message in a lane was given up; `heard`: what its receiver may think that it fires.
+    pub fn forget_log(&mut self, lane: &Lane, heard: &BTreeSet<String>) {
+        self.router.forget_log(&lane.receiver, lane.integration, &lane.group_key, heard);
     }
 
     /// Numbers of rules that changed since the last call.
-    pub fn take_gauges(&mut self) -> Vec<Gauge> {
-        self.evaluation.take_gauges()
+    pub fn take_gauges(&mut self, windows: &mut Windows) -> Vec<Gauge> {
+        self.evaluation.take_gauges(windows)
     }
 
-    /// All alerts.
+    /// All alerts. While one of ours fires, one that others posted under the same labels is not seen.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        let hidden = self.hidden();
+        self.ours().chain(self.inbox.alerts().filter(move |alert| !hidden.contains(&alert.labels)))
+    }
+
+    /// The alerts of rules, and those about ourselves.
+    pub fn ours(&self) -> impl Iterator<Item = &Alert> {
         self.evaluation.alerts().chain(self.own.alerts())
     }
 
-    fn firing(&self) -> impl Iterator<Item = &Alert> {
-        self.alerts().filter(|alert| alert.state == State::Firing)
+    /// Labels under which others posted an alert and one of ours fires: it is the one that we know about.
+    fn hidden(&self) -> BTreeSet<Labels> {
+        let firing = self.ours().filter(|alert| alert.state == State::Firing);
+        self.inbox.known(firing.map(|alert| &alert.labels))
+    }
+
+    /// The ways to reach each receiver.
+    pub fn receivers(&self) -> &BTreeMap<String, Vec<Integration>> {
+        &self.receivers
     }
 
     /// The integrations of a receiver.
@@ -209,8 +271,13 @@ impl Pipeline {
         self.own.changed().then_some(&self.own)
     }
 
-    /// What must be remembered of the routing; none where nobody is told.
-    pub fn routing(&self) -> Option<&Saved> {
-        self.router.as_ref().map(Router::saved)
+    /// Documents of alerts that others posted and of the routing that changed since the last call, by kind and name; none: it is
+    /// gone.
+    pub fn take_changed_routing(&mut self) -> Vec<(&'static str, String, Option<Vec<u8>>)> {
+        let posted = self.inbox.take_changed().into_iter().map(|(name, body)| ("posted", name, body));
+        posted.chain(self.router.take_changed()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,42 @@
-//! Templates of labels and annotations, written as in Prometheus' rules: `{{ $labels.model }}: {{ $value | humanize }}`.
+//! Go's templates, as rules and messages have them: `{{ $labels.model }}: {{ $value | humanize }}`,
+//! `{{ range .Alerts.Firing }}{{ .Labels.model }} {{ end }}`.
 //!
-//! Rules come from Prometheus and their authors know its language, so Go's notation is read (`rewrite`) and run by
-//! minijinja, with Prometheus' own functions (`functions`) and Go's way to print numbers (`number`). What exists
-//! there and not here (`query`, `range`, variables) is refused when a rule is read, by name.
+//! Rules and receivers come from Prometheus and Alertmanager, and their authors know that language: it is read into a
+//! tree (`parse`) and run (`run`) with their functions (`functions`) and Go's way to print (`number`, `moment`). A
+//! [`Template`] is the text of a rule; a [`Page`] is one over any data. What exists there and not here (`query`) is refused
+//! when a template is read, by name.
 //!
-//! Guarantees: a label that is missing is the empty text; nothing is escaped for HTML; text outside of `{{ }}` comes
-//! out as it went in; a template that fails at run time still gives a text ([`Template::render_or_explain`]).
+//! Guarantees: a label that is missing is the empty text; text outside of `{{ }}` comes out as it went in; a template
+//! neither panics nor runs for ever; one that fails at run time still gives a text ([`Template::render_or_explain`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use minijinja::{Environment, Value, context};
-
+use crate::diag::nearest;
 use crate::labels::Labels;
+use crate::time::Time;
 
+mod expression;
 mod functions;
+mod moment;
 mod number;
+mod parse;
 mod printf;
-mod rewrite;
+mod run;
+mod tokens;
+mod tree;
+mod value;
+mod words;
 
-/// The one template of an environment.
-const NAME: &str = "text";
+use parse::Language;
+use run::Run;
+use tree::{Nodes, Parsed};
+
+pub use moment::ZERO;
+pub use run::Escape;
+pub use value::{Object, Value};
 
 /// What a template may say of an alert.
 #[derive(Clone, Copy, Debug)]
@@ -39,23 +55,27 @@ pub struct Facts<'a> {
 #[derive(Clone)]
 pub struct Template {
     text: Arc<str>,
-    /// There is no place to fill in.
-    is_plain: bool,
-    environment: Arc<Environment<'static>>,
+    nodes: Arc<Nodes>,
 }
+
+const RULE: Language<'static> = Language {
+    functions: &[functions::SHARED, functions::RULES],
+    variables: &["$labels", "$value", "$evidence", "$top", "$"],
+    fields: Some(&["Labels", "Value"]),
+    known: "$labels.NAME, $value and functions of them",
+    has_templates: false,
+};
 
 impl Template {
     /// Reads a template; the error is a sentence for the author of the rule.
     pub fn parse(text: &str) -> Result<Template, String> {
-        let mut environment = functions::environment();
-        let source = rewrite::to_jinja(text)?;
-        environment.add_template_owned(NAME, source).map_err(|error| reason(&error))?;
-        Ok(Template { text: text.into(), is_plain: !text.contains("{{"), environment: Arc::new(environment) })
+        let Parsed { nodes, .. } = parse::parse(text, &RULE).map_err(|fault| fault.message)?;
+        Ok(Template { text: text.into(), nodes: Arc::new(nodes) })
     }
 
     /// Whether there is no place to fill in.
     pub fn is_plain(&self) -> bool {
-        self.is_plain
+        !self.text.contains("{{")
     }
 
     /// The template as it was written.
@@ -65,19 +85,17 @@ impl Template {
 
     /// The labels that it names.
     pub fn labels(&self) -> Vec<String> {
-        rewrite::labels(&self.text)
+        parse::labels(&self.text)
     }
 
     /// Fills in what is known of an alert; the error says which function could not do what.
     pub fn render(&self, facts: &Facts<'_>) -> Result<String, String> {
-        if self.is_plain {
-            return Ok(self.text.to_string());
-        }
         let Facts { labels, value, evidence, top } = *facts;
-        let labels = Value::from_object(functions::LabelsValue(labels.clone()));
-        let context = context! { labels, value, evidence, top };
-        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
-        rendered.map_err(|error| reason(&error))
+        let labels = Value::object(RuleLabels(labels.clone()));
+        let dot = Value::object(RuleData { labels: labels.clone(), value });
+        let variables = vec![("$labels", labels), ("$value", value.into()), ("$evidence", evidence.into()), ("$top", top.into())];
+        // Nothing that a rule may call looks at the time.
+        Run::new(&[], Escape::None, Time::default()).render(&self.nodes, &dot, variables)
     }
 
     /// The same, but a failure is told in the text itself, beside the template: an alert is never lost to its words.
@@ -98,9 +116,137 @@ impl PartialEq for Template {
     }
 }
 
-/// What went wrong, without minijinja's line numbers: they count lines of the rewritten template.
-fn reason(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+/// `$labels`: a map in which a label that is missing is the empty text.
+#[derive(Debug)]
+struct RuleLabels(Labels);
+
+impl Object for RuleLabels {
+    fn kind(&self) -> &'static str {
+        "the set of labels"
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        Some(self.0.get(name).into())
+    }
+
+    fn entries(&self) -> Option<Vec<(Value, Value)>> {
+        Some(self.0.iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    fn count(&self) -> Option<usize> {
+        Some(self.0.0.len())
+    }
+
+    /// As Go prints a map.
+    fn text(&self) -> String {
+        let pairs: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        format!("map[{}]", pairs.join(" "))
+    }
+}
+
+/// The `.` of a rule's template.
+#[derive(Debug)]
+struct RuleData {
+    labels: Value,
+    value: f64,
+}
+
+impl Object for RuleData {
+    fn kind(&self) -> &'static str {
+        "an alert"
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        match name {
+            "Labels" => Some(self.labels.clone()),
+            "Value" => Some(self.value.into()),
+            _ => None,
+        }
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &["Labels", "Value"]
+    }
+
+    fn text(&self) -> String {
+        format!("{{{} {}}}", self.labels, Value::from(self.value))
+    }
+}
+
+/// Templates that others may use by name.
+#[derive(Clone, Debug, Default)]
+pub struct Library(BTreeMap<String, Arc<Nodes>>);
+
+impl Library {
+    /// Reads what a text defines (`{{ define "x" }}`), beside what is there, and gives the names; a later definition wins.
+    /// `known` is what an author may look for, for messages. A fault comes with the bytes that it concerns.
+    pub fn define(&mut self, text: &str, known: &'static str) -> Result<Vec<String>, (Range<usize>, String)> {
+        let parsed = parse::parse(text, &message_language(None, known));
+        let Parsed { defined, .. } = parsed.map_err(|fault| (fault.bytes, fault.message))?;
+        let names = defined.keys().cloned().collect();
+        self.0.extend(defined);
+        Ok(names)
+    }
+
+    /// Whether there is one of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Names that templates use and nobody defines.
+    pub fn missing(&self) -> Vec<String> {
+        let mut used = Vec::new();
+        self.0.values().for_each(|nodes| tree::used(nodes, &mut used));
+        used.into_iter().filter(|name| !self.has(name)).map(str::to_owned).collect()
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// A template over any data, with what it defines itself.
+#[derive(Clone, Debug)]
+pub struct Page {
+    parsed: Arc<Parsed>,
+    library: Arc<Library>,
+    escape: Escape,
+}
+
+fn message_language<'a>(fields: Option<&'a [&'static str]>, known: &'static str) -> Language<'a> {
+    Language { functions: &[functions::SHARED, functions::MESSAGES], variables: &["$"], fields, known, has_templates: true }
+}
+
+impl Page {
+    /// Reads a template that begins with data of these fields; the error is a sentence for its author.
+    pub fn parse(
+        text: &str,
+        library: &Arc<Library>,
+        escape: Escape,
+        fields: &[&'static str],
+        known: &'static str,
+    ) -> Result<Page, String> {
+        let parsed = parse::parse(text, &message_language(Some(fields), known)).map_err(|fault| fault.message)?;
+        let mut used = Vec::new();
+        std::iter::once(&parsed.nodes)
+            .chain(parsed.defined.values().map(|nodes| &**nodes))
+            .for_each(|nodes| tree::used(nodes, &mut used));
+        if let Some(name) = used.into_iter().find(|name| !library.has(name) && !parsed.defined.contains_key(*name)) {
+            let near = nearest(name, library.names().chain(parsed.defined.keys().map(String::as_str)));
+            return Err(match near {
+                Some(near) => format!("there is no template `{name}`; did you mean `{near}`?"),
+                None => format!("there is no template `{name}`; `templates` names the files that define some"),
+            });
+        }
+        Ok(Page { parsed: Arc::new(parsed), library: library.clone(), escape })
+    }
+
+    /// Fills in the data.
+    pub fn render(&self, data: &Value, now: Time) -> Result<String, String> {
+        let defined = [&self.parsed.defined, &self.library.0];
+        Run::new(&defined, self.escape, now).render(&self.parsed.nodes, data, Vec::new())
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +321,17 @@ mod tests {
     }
 
     #[test]
+    fn loops_and_variables() {
+        check(
+            "{{ range $name, $value := $labels }}{{ $name }}={{ $value }} {{ end }}",
+            1.0,
+            "instance=db:5432 model=gpt-4o org=a<b>&c ",
+        );
+        check("{{ with $labels.absent }}{{ . }}{{ else }}none{{ end }}", 1.0, "none");
+        check("{{ $x := 1 }}{{ if true }}{{ $x = 2 }}{{ $x := 3 }}{{ $x }}{{ end }}{{ $x }}", 1.0, "32");
+    }
+
+    #[test]
     fn comments_and_trimmed_space() {
         check("a {{- /* it's \"one\" }} */ -}} b", 1.0, "ab");
         check("a {{- $value -}} b", 1.0, "a1b");
@@ -230,9 +387,7 @@ mod tests {
             ("{{ }}", "empty"),
             ("{{ $value | humanise }}", "did you mean `humanize`"),
             ("{{ query \"up\" | first | value }}", "`query`"),
-            ("{{ range $labels }}{{ end }}", "`range`"),
-            ("{{ with $value }}{{ end }}", "`with`"),
-            ("{{ $x := 1 }}", "variables"),
+            ("{{ template \"x\" . }}", "`template`"),
             ("{{ $x }}", "$x"),
             ("{{ .Foo }}", ".Foo"),
             ("{{ $externalLabels.x }}", "$externalLabels"),

@@ -27,6 +27,7 @@ use serde_yaml::Spanned;
 use crate::diag::{Diagnostic, File, Place};
 
 mod fields;
+mod hide;
 mod read;
 
 pub use fields::{Fields, schema};
@@ -81,22 +82,26 @@ pub enum Value {
 
 /// Reads a document; a fault of syntax gives none. An empty document is an empty map.
 pub fn parse(name: &str, text: &str, faults: &mut Faults) -> Option<Node> {
-    let file = Arc::new(File { name: name.to_owned(), text: text.to_owned() });
+    let file = Arc::new(File::new(name, text));
     let options = serde_yaml::options! { strict_booleans: true, with_snippet: false };
     match serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => {
-            let node = Node::new(raw, &file);
+            let (mut starts, mut aliases) = (Vec::new(), Vec::new());
+            let node = Node::new(raw, &file, &mut starts, &mut aliases);
+            file.nodes(starts, aliases);
+            hide::by_name(&node);
             let empty = matches!(node.value, Value::Null);
             Some(if empty { Node { value: Value::Map(Vec::new()), ..node } } else { node })
         }
         Err(error) => {
+            file.hide_all_but_keys();
             let bytes = error.location().map_or(0..0, |at| clamp(byte_range(&at, text), text));
             let message = error.to_string();
             let first = message.lines().next().unwrap_or("no YAML");
             // The place is shown apart; the parser repeats it in words. What a programmer could set is no help to an author.
             let first = first.split_once(" at line ").map_or(first, |(before, _)| before);
             let first = match first.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split_once(", set ")) {
-                Some((key, _)) => format!("the key `{key}` is given twice"),
+                Some((key, _)) => format!("the key `{}` is given twice", fields::shown_key(key)),
                 None => first.to_owned(),
             };
             faults.0.push(Diagnostic::error("yaml", &Place { file, bytes }, first));
@@ -106,15 +111,20 @@ pub fn parse(name: &str, text: &str, faults: &mut Faults) -> Option<Node> {
 }
 
 impl Node {
-    fn new(raw: Spanned<Raw>, file: &Arc<File>) -> Node {
-        let start = clamp(byte_range(&raw.referenced, &file.text), &file.text);
+    fn new(raw: Spanned<Raw>, file: &Arc<File>, starts: &mut Vec<usize>, aliases: &mut Vec<(usize, usize)>) -> Node {
+        let [start, defined] = [&raw.referenced, &raw.defined].map(|at| clamp(byte_range(at, &file.text), &file.text));
+        starts.push(start.start);
+        if defined.start != start.start {
+            aliases.push((start.start, defined.start));
+        }
+        let mut node = |raw| Node::new(raw, file, starts, aliases);
         let value = match raw.value {
             Raw::Null => Value::Null,
             Raw::Bool(b) => Value::Bool(b),
             Raw::Number(n) => Value::Number(n),
             Raw::Text(t) => Value::Text(t),
-            Raw::List(items) => Value::List(items.into_iter().map(|item| Node::new(item, file)).collect()),
-            Raw::Map(pairs) => Value::Map(pairs.into_iter().map(|(k, v)| (Node::new(k, file), Node::new(v, file))).collect()),
+            Raw::List(items) => Value::List(items.into_iter().map(node).collect()),
+            Raw::Map(pairs) => Value::Map(pairs.into_iter().map(|(k, v)| (node(k), node(v))).collect()),
         };
         Node { value, place: Place { file: file.clone(), bytes: start } }
     }
@@ -124,6 +134,7 @@ impl Node {
         match &self.value {
             Value::Map(pairs) => Some(Fields::new(self, pairs)),
             _ => {
+                self.hide_in_zone();
                 faults.error("wrong-type", self, format!("expected a map of keys and values, found {}", self.kind()));
                 None
             }

@@ -1,38 +1,55 @@
-//! HTTP: metrics, health, reload.
+//! HTTP: metrics, health, reload, the API and the pages. Every request goes through [`access`] first.
+
+pub mod access;
+mod connections;
+pub mod pages;
+pub mod v1;
+pub mod v2;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
 
+use crate::api::access::{Access, Caller, Doors};
 use crate::diag::Diagnostic;
 use crate::engine::Daemon;
 use crate::engine::shared::Shared;
 use crate::export::prometheus::{Encoder, Format};
+use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS};
 
 /// Serves until the daemon is stopped.
-pub async fn serve(listener: TcpListener, daemon: Arc<Daemon>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, daemon: Arc<Daemon>, access: Arc<Access>) -> std::io::Result<()> {
     let mut stopped = daemon.stopped();
-    let routes = Router::new()
-        .route("/", get(index))
-        .route("/metrics", get(metrics))
-        .route("/-/healthy", get(healthy))
-        .route("/-/ready", get(ready))
-        .route("/-/reload", post(reload))
-        .with_state(daemon);
+    tokio::spawn(access.clone().watch(daemon.stopped()));
+    let doors = Doors::new(listener, access.clone(), MAX_CONNECTIONS)?;
     let end = async move {
         // An error means that the daemon is gone.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    axum::serve(listener, routes).with_graceful_shutdown(end).await
+    connections::serve(doors, routes(daemon, access), HEAD_TIMEOUT.to_std(), end).await;
+    Ok(())
 }
 
-async fn index() -> &'static str {
-    concat!("modelwatch ", env!("CARGO_PKG_VERSION"), "\n\n/metrics\n/-/healthy\n/-/ready\n/-/reload (POST)\n")
+/// All that is served. What programs ask takes JSON; forms of pages carry a token of their own.
+fn routes(daemon: Arc<Daemon>, access: Arc<Access>) -> Router {
+    let programs = Router::new().route("/-/reload", post(reload)).merge(v1::routes());
+    let programs = programs.layer(middleware::from_fn(access::json_only));
+    Router::new()
+        .merge(programs)
+        .merge(v2::reads(daemon.clone()))
+        // It asks for JSON itself, in Alertmanager's words.
+        .merge(v2::writes(daemon.clone()))
+        .merge(pages::routes())
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .layer(middleware::from_fn_with_state(access, access::admit))
+        .with_state(daemon)
 }
 
 async fn metrics(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> impl IntoResponse {
@@ -61,10 +78,12 @@ async fn healthy() -> &'static str {
     "modelwatch is healthy.\n"
 }
 
-async fn ready(State(daemon): State<Arc<Daemon>>) -> impl IntoResponse {
+/// Which sources are not read is told to those alone who may look.
+async fn ready(State(daemon): State<Arc<Daemon>>, caller: Option<Extension<Caller>>) -> impl IntoResponse {
     let unread = daemon.shared.read(|published| published.unread.clone());
     match unread {
         Some(unread) if unread.is_empty() => (StatusCode::OK, "modelwatch is ready.\n".to_owned()),
+        _ if caller.is_none() => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
         unread => {
             let names = unread.unwrap_or_default().into_iter().collect::<Vec<_>>().join(", ");
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: not read up to now yet: {names}\n"))

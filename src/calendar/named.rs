@@ -17,10 +17,13 @@ pub struct TimeIntervals {
 }
 
 impl TimeIntervals {
-    /// Reads the list under `time_intervals`; an empty list of specs is an interval that never holds.
+    /// Reads the lists under `time_intervals` and under `mute_time_intervals`, as Alertmanager called it once; an empty list
+    /// of specs is an interval that never holds.
     pub fn read(fields: &mut Fields<'_>, faults: &mut Faults) -> TimeIntervals {
         let mut named = BTreeMap::new();
-        fields.each("time_intervals", faults, |fields, faults| one(fields, &mut named, faults));
+        for key in ["time_intervals", "mute_time_intervals"] {
+            fields.each(key, faults, |fields, faults| one(fields, &mut named, faults));
+        }
         TimeIntervals { named }
     }
 
@@ -36,6 +39,11 @@ impl TimeIntervals {
     /// By its name.
     pub fn get(&self, name: &str) -> Option<&TimeInterval> {
         self.named.get(name)?.as_ref()
+    }
+
+    /// All that are not at fault, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &TimeInterval)> {
+        self.named.iter().filter_map(|(name, interval)| Some((name.as_str(), interval.as_ref()?)))
     }
 
     /// All names in order, also of those at fault.

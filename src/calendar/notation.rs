@@ -18,8 +18,8 @@ use super::zone::Zone;
 use crate::diag::nearest;
 use crate::yaml::{self, Faults, Fields, Node, Read, Value};
 
-const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
-const MONTHS: [&str; 12] =
+pub(super) const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+pub(super) const MONTHS: [&str; 12] =
     ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
 /// A spec in one line, for help.
 pub(super) const LINE: &str = "mon-fri 08:00-19:00 America/Los_Angeles";

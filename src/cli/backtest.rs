@@ -162,7 +162,8 @@ async fn replay(versions: Vec<Config>, since: Time, until: Time) -> Result<Vec<R
         });
         reports.push(Report::new(&rules, skipped.collect(), since, until));
         let sources = config.sources.into_iter().map(|source| source.name).collect();
-        let setup = Setup { rules, sources, lateness: Span::ZERO, route: config.route, receivers: config.receivers };
+        let (routing, receivers, resolve_timeout) = (config.routing, config.receivers, config.resolve_timeout);
+        let setup = Setup { rules, sources, lateness: Span::ZERO, routing, receivers, resolve_timeout };
         replays.push(Replay::new(tables, setup, most, since));
     }
     let from = replays.iter().map(Replay::warm_from).min().unwrap_or(since);

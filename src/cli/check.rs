@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::api::access;
 use crate::cli::{EXIT_FAILURE, EXIT_FAULTS, show};
 use crate::config::{self, Config};
 use crate::diag::{Diagnostic, Severity, nearest};
@@ -96,6 +97,7 @@ fn tests(paths: &[PathBuf]) -> Vec<Diagnostic> {
 
 async fn configuration(args: &Args, path: &std::path::Path, rules: Option<&[PathBuf]>) -> Checked {
     let (config, mut faults) = config::load_with(path, rules);
+    faults.extend(config.as_ref().map(access::check).unwrap_or_default());
     if let Some(config) = config.as_ref().filter(|_| args.connect || args.db) {
         faults.extend(ask::databases(config, args.db).await);
     }
@@ -105,9 +107,13 @@ async fn configuration(args: &Args, path: &std::path::Path, rules: Option<&[Path
 
 fn contents(config: &Config) -> String {
     let tables = config.sources.iter().map(|source| source.tables.len()).sum();
-    [(config.sources.len(), "source"), (tables, "table"), (config.rules.len(), "rule")]
-        .map(|(n, what)| counted(n, what))
-        .join(", ")
+    let rules = (config.rules.len(), "rule");
+    let parts = match config.sources.len() {
+        // A router alone.
+        0 => [(config.routing.root.walk().len(), "route"), (config.receivers.len(), "receiver"), rules],
+        sources => [(sources, "source"), (tables, "table"), rules],
+    };
+    parts.map(|(n, what)| counted(n, what)).join(", ")
 }
 
 fn counted(n: usize, what: &str) -> String {

@@ -27,8 +27,8 @@ use self::rows::{Note, NoteKind, Rows};
 use self::scenario::Scenario;
 use self::screen::Screen;
 use self::trace::{PLAYING_TIME, Recording, Trace};
-use crate::cli::run::{Signals, until_told};
-use crate::cli::{LogFormat, load, log_at};
+use crate::cli::run::{Signals, access, until_told};
+use crate::cli::{EXIT_FAULTS, LogFormat, load, log_at};
 use crate::engine::{Daemon, clock};
 use crate::time::{Span, Time};
 
@@ -61,6 +61,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
+    let Some(access) = access(&config, None) else { return Ok(ExitCode::from(EXIT_FAULTS)) };
     log_at(LogFormat::Text, "warn");
     let signals = Signals::new()?;
     let (daemon, listener) = Daemon::start(files.config, config).await?;
@@ -72,7 +73,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     };
     tokio::select! {
         ended = feeding => ended?,
-        ended = until_told(signals, daemon, listener) => ended?,
+        ended = until_told(signals, daemon, listener, access) => ended?,
     }
     database.close().await?;
     Ok(ExitCode::SUCCESS)

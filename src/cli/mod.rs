@@ -1,11 +1,18 @@
 //! The command line: one file a subcommand.
 
+pub mod ack;
 pub mod backtest;
 pub mod check;
+mod client;
+pub mod deliveries;
 pub mod demo;
+pub mod explain;
+pub mod notify_test;
 pub mod once;
+pub mod route_test;
 pub mod run;
 pub mod schema;
+pub mod silence;
 pub mod test;
 
 use std::io::IsTerminal;
@@ -30,10 +37,22 @@ enum Command {
     Run(run::Args),
     /// Check the configuration and its rules; every fault with its place.
     Check(check::Args),
+    /// Say which receivers an alert with some labels gets to, on which way and when.
+    RouteTest(route_test::Args),
     /// Run the tests of rules on virtual time.
     Test(test::Args),
     /// Replay the past of the databases: what would have fired, and what would have been sent to whom.
     Backtest(backtest::Args),
+    /// Tell why somebody was told of an alert, or nobody.
+    Explain(explain::Args),
+    /// Make, list and end silences.
+    Silence(silence::Args),
+    /// Take care of alerts: nothing of them is repeated or escalated until they are over.
+    Ack(ack::Args),
+    /// List what was sent to whom and what failed, and try it again.
+    Deliveries(deliveries::Args),
+    /// Send a made-up notification to a receiver, and show what it answers.
+    NotifyTest(notify_test::Args),
     /// Print the JSON Schema of the files that people write, for editors.
     Schema(schema::Args),
     /// Read everything, evaluate once, print metrics to stdout and alerts to stderr; send nothing.
@@ -52,8 +71,14 @@ pub async fn main(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => Ok(check::run(&args).await),
+        Command::RouteTest(args) => route_test::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Backtest(args) => backtest::run(args).await,
+        Command::Explain(args) => explain::run(&args).await,
+        Command::Silence(args) => silence::run(&args).await,
+        Command::Ack(args) => ack::run(&args).await,
+        Command::Deliveries(args) => deliveries::run(&args).await,
+        Command::NotifyTest(args) => notify_test::run(&args).await,
         Command::Schema(args) => schema::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(args).await,
         Command::Demo(args) => demo::run(args).await,

@@ -17,6 +17,7 @@ use crate::engine::core::Core;
 use crate::engine::ingest::{Counting, Fault, Session};
 use crate::engine::{clock, shared};
 use crate::export::prometheus::Format;
+use crate::route::Routing;
 use crate::source::Wanted;
 use crate::source::reader::FIRST_SLICE;
 use crate::store::Store;
@@ -46,7 +47,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     // Nothing is sent, so nothing is routed.
-    config.route = None;
+    config.routing = Routing::default();
     let (sources, wanted) = (config.sources.clone(), config.wanted());
     let store = Store::open(args.state.as_deref()).await?;
     let shared = shared();

@@ -10,7 +10,7 @@ use crate::config::rules::is_test_file;
 use crate::labels::sha256_hex;
 use crate::yaml::{self, Faults};
 
-/// What stands in the configuration and in the rule files that it names, by path; none where a file cannot be read.
+/// What stands in the configuration and in the files of rules and templates that it names, by path; none where a file cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content(BTreeMap<PathBuf, Option<String>>);
 
@@ -21,7 +21,8 @@ impl Content {
         let name = config.display().to_string();
         let root = text.as_ref().and_then(|text| yaml::parse(&name, text, &mut Faults::default()));
         let folder = config.parent().unwrap_or(Path::new("."));
-        let patterns = root.iter().flat_map(|root| root.at("rule_files").items()).filter_map(|item| yaml::text(item).ok());
+        let named = |key| root.iter().flat_map(move |root| root.at(key).items());
+        let patterns = named("rule_files").chain(named("templates")).filter_map(|item| yaml::text(item).ok());
         let found = patterns.filter_map(|pattern| glob::glob(&folder.join(pattern).to_string_lossy()).ok());
         let rules: Vec<PathBuf> = found.flatten().flatten().filter(|path| !is_test_file(path)).collect();
         let digest = |text: String| sha256_hex(&text);

@@ -1,7 +1,7 @@
 //! The whole configuration: one file, the rule files that it names, and every fault of all of them at once.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use crate::calendar::TimeIntervals;
 use crate::diag::{Diagnostic, Severity};
 use crate::labels::is_label_name;
 use crate::limits::MAX_SERIES;
-use crate::notify::{self, Integration};
-use crate::route::Route;
+use crate::message::Templates;
+use crate::notify::{Globals, Integration};
+use crate::route::{Endpoint, InhibitRule, Route, Routing, Scope, Semantics};
 use crate::rule::Rule;
 use crate::secret::Secret;
 use crate::source::{Database, Kind, Mapping, Wanted};
@@ -21,9 +22,12 @@ use crate::window::Table;
 use crate::yaml::{self, Faults, Fields, Node, Value};
 
 mod files;
+mod original;
+mod receivers;
 mod rules;
 
 pub use files::Content;
+use receivers::Receiver;
 pub use rules::{is_test_file, read_rules};
 
 /// Every key with its default and a word on it.
@@ -31,6 +35,9 @@ pub const SAMPLE: &str = include_str!("default.yml");
 
 /// The dimensions that series on /metrics have.
 const DEFAULT_DIMENSIONS: [&str; 4] = ["provider", "model", "operation", "service"];
+
+/// Where HTTP is served where nothing is said: nobody but this machine can connect.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9464);
 
 /// A configuration that can be run.
 #[derive(Debug)]
@@ -45,20 +52,24 @@ pub struct Config {
     pub content: Content,
     /// How people reach this process, for links.
     pub external_url: String,
+    /// Who may do what: a file in the format of the Prometheus exporter toolkit, read by `api`.
+    pub web_config_file: Option<PathBuf>,
     /// Databases that are read.
     pub sources: Vec<Source>,
     /// Dimensions that series on /metrics have.
     pub dimensions: Vec<String>,
     /// Series a table may have.
     pub max_series: usize,
-    /// Intervals that rules and routes may name.
-    pub time_intervals: TimeIntervals,
     /// What is evaluated.
     pub rules: Vec<Rule>,
-    /// Who is told; none where nobody is.
-    pub route: Option<Route>,
+    /// Who is told; nobody where it has no `route`.
+    pub routing: Routing,
+    /// How long an alert fires that was posted without its end.
+    pub resolve_timeout: Span,
     /// The ways to reach each receiver.
     pub receivers: BTreeMap<String, Vec<Integration>>,
+    /// What of it Alertmanager has words for, as YAML without secrets.
+    pub original: String,
 }
 
 /// A database that is read.
@@ -157,9 +168,39 @@ pub fn parse(name: &str, text: &str, folder: &Path, rules: Option<&[PathBuf]>, f
     root.map(faults, |fields, faults| parse_root(fields, folder, rules, faults))
 }
 
+/// Where the modelwatch that runs with a configuration is asked; little of the file is read for it, and nothing secret.
+///
+/// # Errors
+/// It cannot be read, or its `listen` is no address; as a sentence.
+pub fn own_url(path: &Path) -> Result<String, String> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let mut faults = Faults::default();
+    let root = yaml::parse(&name, &text, &mut faults).ok_or_else(|| format!("{name} is no YAML"))?;
+    let given = |key: &str| yaml::text(root.at(key)).ok();
+    let listen = given("listen").map_or_else(|| Ok(SocketAddr::from(DEFAULT_LISTEN)), address)?;
+    if listen.port() == 0 {
+        return Err(format!("{name} leaves the port to the system (`listen: {listen}`)"));
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let web = given("web_config_file").and_then(|file| std::fs::read_to_string(folder.join(file)).ok()).unwrap_or_default();
+    let web = yaml::parse("web", &web, &mut faults);
+    let is_tls = web.is_some_and(|web| !std::ptr::eq(web.at("tls_server_config"), &web));
+    match given("external_url").filter(|url| url.starts_with("https://")) {
+        // Its certificate is for that name.
+        Some(url) if is_tls => Ok(url),
+        _ => {
+            let host = if listen.ip().is_unspecified() { IpAddr::from(DEFAULT_LISTEN.0) } else { listen.ip() };
+            let scheme = if is_tls { "https" } else { "http" };
+            Ok(format!("{scheme}://{}", SocketAddr::new(host, listen.port())))
+        }
+    }
+}
+
 /// The JSON Schema of the configuration; what a key is for is told by the comment beside it in [`SAMPLE`].
 pub fn schema() -> serde_json::Value {
     let mut schema = yaml::schema(|fields, faults| parse_root(fields, Path::new(""), None, faults));
+    schema["$defs"] = json!({ "route": Route::schema() });
     if let Some(sample) = yaml::parse("default.yml", SAMPLE, &mut Faults::default()) {
         sample.explain(&mut schema);
     }
@@ -168,33 +209,35 @@ pub fn schema() -> serde_json::Value {
 
 fn parse_root(fields: &mut Fields<'_>, folder: &Path, given: Option<&[PathBuf]>, faults: &mut Faults) -> Option<Config> {
     let root = fields.node;
-    let listen = fields.optional("listen", faults, yaml::TEXT.then(address)).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9464)));
+    let listen = fields.optional("listen", faults, yaml::TEXT.then(address)).unwrap_or(SocketAddr::from(DEFAULT_LISTEN));
     let state = fields.optional("state", faults, yaml::TEXT).unwrap_or_else(|| "modelwatch.db".to_owned());
     let watch = fields.optional("watch", faults, yaml::BOOLEAN).unwrap_or(true);
     let external_url = fields.optional("external_url", faults, yaml::TEXT).unwrap_or_else(|| format!("http://{listen}"));
+    let web_config_file = fields.optional("web_config_file", faults, yaml::TEXT).map(|path| folder.join(path));
     let sources = sources(fields, faults);
     let (dimensions, max_series) = export(fields, faults);
-    let receivers = receivers(fields, faults);
-    let names: Vec<String> = receivers.keys().cloned().collect();
-    let route = fields.nested("route", faults, |fields, faults| Route::parse(fields, faults, &names));
-    if fields.node("route").is_none() && !names.is_empty() {
-        faults.error_help(
-            "missing-key",
-            root,
-            "there are receivers but no `route` to them",
-            format!("route: {{receiver: {}}}", names[0]),
-        );
+    let semantics = fields.optional("compatibility", faults, yaml::one_of(SEMANTICS)).unwrap_or_default();
+    let globals = fields.nested("global", faults, |fields, faults| Some(Globals::parse(fields, faults, semantics)));
+    let globals = globals.unwrap_or(Globals { semantics, ..Globals::default() });
+    let globals = Globals { templates: Templates::read(fields, folder, faults), ..globals };
+    let written = receivers::read(fields, faults, &globals);
+    let routing = routing(fields, faults, &written, semantics);
+    let original = original::render(&routing, &globals, &written);
+    let receivers = written.into_iter().map(|receiver| (receiver.name, receiver.integrations)).collect();
+    for (key, hint) in NOT_HERE {
+        fields.hint(key, *hint);
     }
-    let time_intervals = TimeIntervals::read(fields, faults);
     let mut rules = rules::rules(fields, folder, given, faults);
-    rules.iter_mut().for_each(|rule| rule.settle_hours(&time_intervals, faults));
+    rules.iter_mut().for_each(|rule| rule.settle_hours(&routing.time_intervals, faults));
     // One that is there and at fault was told already.
-    let something = fields.node("sources").is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()));
-    fields.constrain(|| json!({ "required": ["sources"] }));
+    let given = |node: Option<&Node>| node.is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()));
+    let something = given(fields.node("sources")) || given(fields.node("receivers"));
+    fields.constrain(|| json!({ "anyOf": [{ "required": ["sources"] }, { "required": ["receivers"] }] }));
     let receivers_given = json!({ "required": ["receivers"], "properties": { "receivers": { "minItems": 1 } } });
     fields.constrain(|| json!({ "if": receivers_given, "then": { "required": ["route"] } }));
     if !something {
-        faults.error_help("missing-key", root, "there is nothing to read", "sources: [{name: app, url: ..., tables: [...]}]");
+        let help = "sources: [{name: app, url: ..., tables: [...]}], or receivers and a route for alerts that others post";
+        faults.error_help("missing-key", root, "there is nothing to read and nobody to tell", help);
     }
     rules::check(&rules, root, &sources, faults);
     let state = folder.join(state);
@@ -205,14 +248,42 @@ fn parse_root(fields: &mut Fields<'_>, folder: &Path, given: Option<&[PathBuf]>,
         watch,
         content,
         external_url,
+        web_config_file,
         sources,
         dimensions,
         max_series,
-        time_intervals,
         rules,
-        route,
+        routing,
+        resolve_timeout: globals.resolve_timeout,
         receivers,
+        original,
     })
+}
+
+/// Sections of Alertmanager for which there is nothing here.
+const NOT_HERE: &[(&str, &str)] = &[
+    ("tracing", "remove it: modelwatch sends no traces of itself; its log and /metrics say what it does"),
+    ("event_recorder", "remove it: `modelwatch explain` and /api/v1/explain show what was decided and sent, and why"),
+];
+
+const SEMANTICS: &[(&str, Semantics)] = &[("modelwatch", Semantics::Ours), ("alertmanager", Semantics::Alertmanager)];
+
+fn routing(fields: &mut Fields<'_>, faults: &mut Faults, receivers: &[Receiver<'_>], semantics: Semantics) -> Routing {
+    let time_intervals = TimeIntervals::read(fields, faults);
+    let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
+    let scope = Scope { semantics, receivers: &names, time_intervals: &time_intervals };
+    let root = fields.nested("route", faults, |fields, faults| Route::parse(fields, faults, &scope));
+    if fields.node("route").is_none() && !names.is_empty() {
+        let help = format!("route: {{receiver: {}}}", names[0]);
+        faults.error_help("missing-key", fields.node, "there are receivers but no `route` to them", help);
+    }
+    if let Some(root) = &root {
+        receivers::unused(receivers, root, faults);
+    }
+    let inhibit_rules = fields.each("inhibit_rules", faults, InhibitRule::parse);
+    let endpoints = |receiver: &Receiver<'_>| receiver.integrations.iter().map(Endpoint::from).collect();
+    let receivers = receivers.iter().map(|receiver| (receiver.name.clone(), endpoints(receiver))).collect();
+    Routing { semantics, root: root.unwrap_or_default(), inhibit_rules, time_intervals, receivers }
 }
 
 fn sources(fields: &mut Fields<'_>, faults: &mut Faults) -> Vec<Source> {
@@ -302,20 +373,6 @@ fn dimension(name: String) -> Result<String, String> {
     if is_label_name(&name) && !ours { Ok(name) } else { Err(format!("`{name}` cannot be exported as a dimension")) }
 }
 
-fn receivers(fields: &mut Fields<'_>, faults: &mut Faults) -> BTreeMap<String, Vec<Integration>> {
-    let mut receivers = BTreeMap::new();
-    fields.each("receivers", faults, |fields, faults| {
-        let name = fields.required("name", faults, yaml::TEXT);
-        let integrations = notify::integrations(name.as_deref().unwrap_or_default(), fields, faults);
-        let name = name?;
-        if receivers.insert(name.clone(), integrations).is_some() {
-            faults.error("duplicate", fields.node.at("name"), format!("there is another receiver `{name}`"));
-        }
-        Some(())
-    });
-    receivers
-}
-
 fn address(text: String) -> Result<SocketAddr, String> {
     let address = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.replace("localhost:", "127.0.0.1:") };
     address.parse().map_err(|_| format!("`{text}` is no address; write it as 127.0.0.1:9464"))
@@ -324,6 +381,7 @@ fn address(text: String) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::GroupBy;
 
     #[test]
     fn the_documented_sample_is_valid() {
@@ -334,5 +392,71 @@ mod tests {
         let config = config.unwrap();
         assert_eq!((config.sources.len(), config.lateness()), (2, Span::secs(900)));
         assert!(config.wanted().dimensions.contains("operation"));
+    }
+
+    fn config(text: &str) -> Config {
+        let mut faults = Faults::default();
+        let config = parse("t.yml", text, Path::new("/nonexistent"), None, &mut faults);
+        assert!(faults.0.is_empty(), "{:?}", faults.0);
+        config.unwrap()
+    }
+
+    #[test]
+    fn one_switch_sets_every_default_to_alertmanagers() {
+        let text = "
+global: {smtp_smarthost: 'localhost:25', smtp_from: me@example.org}
+route: {receiver: all}
+receivers:
+  - name: all
+    slack_configs: [{api_url: 'https://example.com/x'}, {api_url: 'https://example.com/x', send_resolved: true}]
+    email_configs: [{to: you@example.org}]
+    pagerduty_configs: [{routing_key: 0123456789abcdef0123456789abcdef}]
+    webhook_configs: [{url: 'https://example.com/x'}]
+";
+        let seen = |switch: &str| {
+            let config = config(&format!("{switch}{text}"));
+            let told: Vec<_> = config.receivers["all"].iter().map(|one| (one.kind, one.send_resolved)).collect();
+            let root = &config.routing.root;
+            let by_name = root.group_by == GroupBy::Labels(vec!["alertname".to_owned()]);
+            (
+                config.routing.semantics,
+                root.group_wait,
+                by_name,
+                root.group_interval,
+                root.repeat_interval,
+                config.resolve_timeout,
+                told,
+            )
+        };
+        let told = |people| {
+            let mut told = vec![("slack", people), ("slack", true), ("pagerduty", true), ("webhook", true), ("email", people)];
+            told.sort_unstable();
+            told
+        };
+        let shared = (Span::secs(300), Span::secs(14_400), Span::secs(300));
+        for (switch, semantics, wait, by_name, people) in [
+            ("", Semantics::Ours, Span::ZERO, true, true),
+            ("compatibility: modelwatch", Semantics::Ours, Span::ZERO, true, true),
+            ("compatibility: alertmanager", Semantics::Alertmanager, Span::secs(30), false, false),
+        ] {
+            let (is, waits, is_by_name, interval, repeat, timeout, mut integrations) = seen(switch);
+            integrations.sort_unstable();
+            assert_eq!((is, waits, is_by_name, integrations), (semantics, wait, by_name, told(people)), "{switch}");
+            assert_eq!((interval, repeat, timeout), shared, "{switch}");
+        }
+    }
+
+    #[test]
+    fn a_router_alone_is_a_whole_configuration() {
+        let config = config(
+            "route: {receiver: a, routes: [{matchers: [b=c], mute_time_intervals: [nights]}]}
+mute_time_intervals: [{name: nights, time_intervals: [{times: [{start_time: '22:00', end_time: '24:00'}]}]}]
+receivers: [{name: a}]",
+        );
+        assert_eq!((config.sources.len(), config.rules.len(), config.routing.receivers["a"].len()), (0, 0, 0));
+        assert!(config.routing.time_intervals.get("nights").is_some());
+        // A route that a time interval mutes takes the alert all the same.
+        let labels = [("b", "c")].into_iter().collect();
+        assert_eq!(config.routing.root.matching(&labels)[0].mute_time_intervals, ["nights"]);
     }
 }

@@ -26,6 +26,11 @@ impl Stopwatch {
     }
 }
 
+/// A new name that nothing else has.
+pub fn uuid() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 /// A number in [0, 1) that differs from attempt to attempt, for the jitter of retries.
 pub fn jitter(seed: u64) -> f64 {
     // SplitMix64 over the seed and the time.

@@ -1,24 +1,27 @@
 //! The one place where state changes: each step counts, evaluates, routes, stores all of it in one transaction, and only
 //! then lets it be seen.
 
+mod telling;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustc_hash::FxHashSet;
 
-use crate::alert::{Alert, Book, Change, Finding, Kind};
+use crate::alert::{Alert, Book, Change, Finding, Inbox, Kind};
 use crate::config::Config;
-use crate::engine::clock::{self, Stopwatch};
+use crate::engine::clock::Stopwatch;
 use crate::engine::shared::Shared;
 use crate::engine::stale::{self, SOURCE_STALE, SourceState};
 use crate::event::Key;
-use crate::export::own::{DeliveryLabels, QueryLabels, RuleLabel, SourceLabel};
+use crate::export::own::{QueryLabels, RuleLabel, SourceLabel};
 use crate::ledger::{Checkpoint, Layout, Ledger, pack_keys, unpack_keys};
-use crate::limits::CATCH_UP;
-use crate::notify::{Integration, Outcome};
-use crate::outbox::{Delivery, Outbox, Recorded};
+use crate::limits::{ALERTS_AT_ONCE, CATCH_UP};
+use crate::notify::Places;
+use crate::outbox::{Delivery, Outbox};
 use crate::pipeline::{Kept, Message, Pipeline, Setup};
+use crate::route::{Endpoint, Saved, Silences};
 use crate::source::query::{Answer, Query};
 use crate::source::{Batch, Position};
 use crate::store::{Commit, Counted, Store};
@@ -27,6 +30,12 @@ use crate::time::{Span, Time};
 /// Counted keys are kept for this long behind the longest repair window.
 const COUNTED_SLACK: Span = Span::secs(2 * 3_600);
 
+/// The document of the numbers that integrations have.
+const PLACES: &str = "places";
+
+/// How long the rest of what is posted at once is waited for; it is in memory.
+const HELD: Span = Span::secs(2);
+
 /// All state that changes.
 #[derive(Debug)]
 pub struct Core {
@@ -34,10 +43,12 @@ pub struct Core {
     ledger: Ledger,
     pipeline: Pipeline,
     outbox: Outbox,
+    places: Places,
     sources: BTreeMap<String, SourceState>,
     repair_window: Span,
-    saved_router: Vec<u8>,
     saved_ticks: Vec<u8>,
+    /// Until then no group is looked at, unless all that was posted at once is there before.
+    held_until: Option<Time>,
     shared: Arc<Shared>,
 }
 
@@ -64,6 +75,10 @@ impl Core {
             Some((_, body)) => postcard::from_bytes(&body).context("the state file cannot be read")?,
             None => BTreeMap::new(),
         };
+        let places = match store.documents(PLACES).await?.pop() {
+            Some((_, body)) => postcard::from_bytes(&body).context("the receivers in the state file cannot be read")?,
+            None => Places::default(),
+        };
         let rows = store.deliveries().await?;
         let rows: Vec<Delivery> = rows
             .iter()
@@ -72,21 +87,29 @@ impl Core {
             .context("the deliveries in the state file cannot be read")?;
         let mut outbox = Outbox::new(rows);
         outbox.recover(now);
-        let routing = store.documents("router").await?.pop().map(|(_, body)| body);
+        let mut routing = Vec::new();
+        for kind in Saved::KINDS {
+            routing.extend(store.documents(kind).await?.into_iter().map(|(name, body)| (*kind, name, body)));
+        }
+        let router = Saved::restore(routing).context("the routing in the state file cannot be read")?;
+        let silences =
+            Silences::restore(store.documents("silence").await?).context("the silences in the state file cannot be read")?;
+        let inbox = Inbox::restore(store.documents("posted").await?).context("the alerts in the state file cannot be read")?;
         shared.write(|published| published.totals = totals);
         let mut core = Core {
             store,
             ledger,
             pipeline: Pipeline::default(),
             outbox,
+            places,
             sources: BTreeMap::new(),
             repair_window: Span::ZERO,
-            saved_router: routing.unwrap_or_default(),
             saved_ticks: Vec::new(),
+            held_until: None,
             shared,
         };
         let own = books.remove(SOURCE_STALE).unwrap_or_default();
-        core.configure(config, Kept { books, evaluated, own, router: None }, now).await?;
+        core.configure(config, Kept { books, evaluated, own, inbox, router, silences }, now).await?;
         Ok(core)
     }
 
@@ -115,7 +138,7 @@ impl Core {
         }
     }
 
-    async fn configure(&mut self, config: Config, mut kept: Kept, now: Time) -> Result<()> {
+    async fn configure(&mut self, config: Config, kept: Kept, now: Time) -> Result<()> {
         self.relayout(Layout::of(&config)).await;
         self.shared.own.forget_configuration();
         self.repair_window =
@@ -129,20 +152,32 @@ impl Core {
         };
         self.sources = config.sources.iter().map(state).collect();
         let unread = self.sources.keys().cloned().collect();
-        self.shared.write(|published| published.unread = Some(unread));
+        let (original, resolve_timeout) = (config.original.clone(), config.resolve_timeout);
+        let semantics = config.routing.semantics;
+        self.shared.write(|published| {
+            published.unread = Some(unread);
+            (published.original, published.resolve_timeout) = (original, resolve_timeout);
+            published.semantics = semantics;
+        });
         self.shared.own.rules.set(config.rules.len() as i64);
-        // Where nobody was left to be told, what was told stays stored.
-        if kept.router.is_none() && !self.saved_router.is_empty() {
-            let saved = postcard::from_bytes(&self.saved_router);
-            kept.router = Some(saved.context("the routing in the state file cannot be read")?);
-        }
         let (sources, lateness) = (self.sources.keys().cloned().collect(), config.lateness());
-        let setup = Setup { rules: config.rules, sources, lateness, route: config.route, receivers: config.receivers };
+        let (rules, mut routing, mut receivers) = (config.rules, config.routing, config.receivers);
+        let places_before = self.places.clone();
+        self.places.settle(&mut receivers, now);
+        let endpoints = receivers.iter().map(|(name, all)| (name.clone(), all.iter().map(Endpoint::from).collect()));
+        routing.receivers = endpoints.collect();
+        let integrations = receivers.values().flatten();
+        self.outbox.set_paces(integrations.filter_map(|known| Some((known.receiver.clone(), known.index, known.pace()?))));
+        let setup = Setup { rules, sources, lateness, routing, receivers, resolve_timeout: config.resolve_timeout };
         let (pipeline, gone, changes) = Pipeline::new(setup, kept, &mut self.ledger.windows, now);
         self.pipeline = pipeline;
-        let documents = gone.into_iter().map(|rule| ("book", rule, None)).collect();
+        let mut documents: Vec<_> = gone.into_iter().map(|rule| ("book", rule, None)).collect();
+        if self.places != places_before {
+            documents.push((PLACES, PLACES.to_owned(), Some(postcard::to_stdvec(&self.places)?)));
+        }
         self.route(&changes, now);
         self.save(Commit { documents, ..Commit::default() }, now).await;
+        self.publish_alerts();
         Ok(())
     }
 
@@ -241,7 +276,7 @@ impl Core {
             tracing::error!(rule, fault, "a rule cannot be evaluated");
             self.shared.own.rule_errors.get_or_create(&RuleLabel { rule: rule.clone() }).inc();
         }
-        self.pipeline.take_gauges().iter().for_each(|gauge| self.shared.own.set_of_rule(gauge));
+        self.pipeline.take_gauges(&mut self.ledger.windows).iter().for_each(|gauge| self.shared.own.set_of_rule(gauge));
         self.shared.own.evaluation_duration.observe(watch.elapsed().as_secs_f64());
         evaluated.changes
     }
@@ -281,11 +316,20 @@ impl Core {
         let stale = self.sources.iter().filter(|(_, state)| now - state.polled_at > state.stale_after);
         let findings: Vec<Finding> = stale.map(|(name, state)| stale::finding(name, now - state.polled_at)).collect();
         let changes = self.pipeline.watch_own(findings, now);
-        let due = self.pipeline.next_flush().is_some_and(|at| at <= now);
-        if due || !changes.is_empty() {
+        if self.is_due(now) || !changes.is_empty() {
             self.route(&changes, now);
             self.save(Commit::default(), now).await;
         }
+    }
+
+    /// Whether a group is to be looked at now: one step looks at some of them only.
+    pub fn is_due(&self, now: Time) -> bool {
+        self.pipeline.is_due(now) && !self.is_held(now)
+    }
+
+    /// A clock that was ahead holds nothing up.
+    fn is_held(&self, now: Time) -> bool {
+        self.held_until.is_some_and(|until| now < until && until - now <= HELD)
     }
 
     /// All alerts.
@@ -299,7 +343,8 @@ impl Core {
             let alert = &change.alert;
             tracing::info!(alert = %alert.labels, state = ?change.kind, at = %change.at, late = alert.late, evidence = alert.evidence, "alert");
         }
-        for Message { to, reason, notification } in self.pipeline.route(changes, now) {
+        let at_once = if self.is_held(now) { 0 } else { ALERTS_AT_ONCE };
+        for Message { to, reason, notification } in self.pipeline.route_some(changes, now, at_once) {
             let group = &notification.group_key;
             tracing::info!(receiver = to.receiver, integration = to.kind, group, reason = %reason, "notification queued");
             self.outbox.enqueue(&to, notification, now);
@@ -326,9 +371,15 @@ impl Core {
         }
         self.shared.own.state_writable.set(1);
         self.shared.own.deliveries_queued.set(self.outbox.open() as i64);
-        let alerts: Vec<Alert> = self.alerts().cloned().collect();
-        self.shared.write(|published| published.alerts = alerts);
+        if commit.documents.iter().any(|(kind, ..)| *kind == "book") {
+            self.publish_alerts();
+        }
         self.shared.wake.notify_one();
+    }
+
+    fn publish_alerts(&self) {
+        let alerts: Vec<Alert> = self.pipeline.ours().cloned().collect();
+        self.shared.write(|published| published.alerts = alerts);
     }
 
     /// Documents that differ from what is stored.
@@ -339,69 +390,11 @@ impl Core {
         if let Some(own) = self.pipeline.take_changed_own() {
             commit.documents.push(("book", SOURCE_STALE.to_owned(), postcard::to_stdvec(own).ok()));
         }
-        let routing = self.pipeline.routing().and_then(|saved| postcard::to_stdvec(saved).ok());
-        if let Some(body) = routing.filter(|body| *body != self.saved_router) {
-            commit.documents.push(("router", "router".to_owned(), Some(body.clone())));
-            self.saved_router = body;
-        }
+        commit.documents.append(&mut self.pipeline.take_changed_routing());
         if let Some(body) = postcard::to_stdvec(&self.pipeline.evaluated()).ok().filter(|body| *body != self.saved_ticks) {
             commit.documents.push(("ticks", "ticks".to_owned(), Some(body.clone())));
             self.saved_ticks = body;
         }
-    }
-
-    /// Deliveries that are due, each with the way to deliver it; none where the configuration has it no more.
-    pub async fn lease(&mut self, now: Time) -> Vec<(Delivery, Option<Integration>)> {
-        let leased = self.outbox.lease(now);
-        if !leased.is_empty() {
-            // The lease is stored before anything is sent, so that a kill is known to have been in between.
-            self.save(Commit::default(), now).await;
-        }
-        let find = |delivery: &Delivery| {
-            let all = self.pipeline.integrations(&delivery.receiver);
-            all.iter().find(|known| known.index == delivery.integration && known.kind == delivery.kind).cloned()
-        };
-        leased
-            .into_iter()
-            .map(|delivery| (find(&delivery), delivery))
-            .map(|(integration, delivery)| (delivery, integration))
-            .collect()
-    }
-
-    /// Notes what came of an attempt.
-    pub async fn record(&mut self, delivery: &Delivery, outcome: &Outcome, now: Time) {
-        let recorded = self.outbox.record(delivery.id, outcome, now, clock::jitter(delivery.id));
-        let (receiver, integration) = (delivery.receiver.clone(), delivery.kind.clone());
-        let word = match (&recorded, outcome) {
-            (Some(Recorded::Delivered), _) => "delivered",
-            (Some(Recorded::RetryAt(_)), _) => "retried",
-            (_, Outcome::Rejected { .. }) => "rejected",
-            _ => "given_up",
-        };
-        match outcome {
-            Outcome::Delivered => tracing::info!(receiver, integration, group = delivery.notification.group_key, "delivered"),
-            Outcome::Retry { reason, .. } | Outcome::Rejected { reason } => {
-                tracing::warn!(
-                    receiver,
-                    integration,
-                    group = delivery.notification.group_key,
-                    outcome = word,
-                    reason,
-                    "not delivered"
-                );
-            }
-        }
-        let labels = DeliveryLabels { receiver, integration, outcome: word.to_owned() };
-        self.shared.own.deliveries.get_or_create(&labels).inc();
-        if let Some(Recorded::GivenUp { newer_waits: false, .. }) = &recorded {
-            self.pipeline.forget_log(&delivery.receiver, delivery.integration, &delivery.notification.group_key);
-        }
-        self.save(Commit::default(), now).await;
-    }
-
-    /// When the next delivery is due.
-    pub fn next_delivery(&self) -> Option<Time> {
-        self.outbox.next_due()
     }
 
     /// Keys that were counted in a table for rows of a span.

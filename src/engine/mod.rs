@@ -4,9 +4,13 @@ pub mod clock;
 pub mod shared;
 pub mod stale;
 pub mod asking;
+pub mod clients;
 pub mod core;
 pub mod deliver;
 pub mod ingest;
+pub mod send;
+pub mod smtp;
+pub mod tls;
 mod watching;
 
 use std::net::SocketAddr;
@@ -27,7 +31,7 @@ use crate::engine::shared::{Published, Shared};
 use crate::export::own::Own;
 use crate::source::Wanted;
 use crate::store::Store;
-use crate::time::Span;
+use crate::time::{Span, Time};
 
 /// How often time alone is looked at: groups that are due, sources that became stale.
 const TICK: Span = Span::millis(250);
@@ -40,10 +44,14 @@ const GRACE: Span = Span::secs(4);
 #[derive(Debug)]
 pub struct Daemon {
     path: PathBuf,
-    /// What a reload cannot change: address, state file and the URL in messages, as configured.
-    fixed: (SocketAddr, PathBuf, String),
+    /// What a reload cannot change: address, state file, the URL in messages and the name of the web config file, as configured.
+    fixed: (SocketAddr, PathBuf, String, Option<PathBuf>),
     /// Where HTTP is served.
     pub address: SocketAddr,
+    /// How people reach us, for links.
+    pub external_url: String,
+    /// Since when it runs.
+    pub started_at: Time,
     /// All state.
     pub core: Arc<Mutex<Core>>,
     /// What others may look at.
@@ -113,7 +121,7 @@ impl Daemon {
         let store = Store::open(Some(&config.state)).await?;
         let shared = shared();
         let external_url = if config.listen.port() == 0 { format!("http://{address}") } else { config.external_url.clone() };
-        let fixed = (config.listen, config.state.clone(), config.external_url.clone());
+        let fixed = (config.listen, config.state.clone(), config.external_url.clone(), config.web_config_file.clone());
         let loaded = Loaded { watch: config.watch, content: config.content.clone() };
         let mut readers = Readers { sources: config.sources.clone(), wanted: config.wanted(), ..Readers::default() };
         let core = Arc::new(Mutex::new(Core::open(store, config, shared.clone(), clock::now()).await?));
@@ -121,11 +129,13 @@ impl Daemon {
         shared.own.reload_successful.set(1);
         shared.own.reload_timestamp.set(clock::now().as_secs_f64());
         let (stop, stopped) = watch::channel(false);
-        let deliver = deliver::run(core.clone(), shared.clone(), external_url, deliver::client()?, stopped.clone());
+        let deliver = deliver::run(core.clone(), shared.clone(), external_url.clone(), send::Sender::default(), stopped.clone());
         tokio::spawn(vital(deliver));
         tokio::spawn(vital(tick(core.clone(), stopped)));
         let (readers, loaded) = (Mutex::new(readers), Mutex::new(loaded));
-        let daemon = Arc::new(Daemon { path, fixed, address, core, shared, readers, loaded, stop });
+        let started_at = clock::now();
+        let daemon = Daemon { path, fixed, address, external_url, started_at, core, shared, readers, loaded, stop };
+        let daemon = Arc::new(daemon);
         tokio::spawn(watching::run(daemon.clone()));
         Ok((daemon, listener))
     }
@@ -167,8 +177,9 @@ impl Daemon {
             tracing::error!("the configuration was not reloaded; the last good one stays in force");
             return Err(faults);
         };
-        if (config.listen, &config.state, &config.external_url) != (self.fixed.0, &self.fixed.1, &self.fixed.2) {
-            let message = "`listen`, `state` and `external_url` stay as they were";
+        let (listen, state, external_url, web) = &self.fixed;
+        if (&config.listen, &config.state, &config.external_url, &config.web_config_file) != (listen, state, external_url, web) {
+            let message = "`listen`, `state`, `external_url` and `web_config_file` stay as they were";
             let warning = Diagnostic::nowhere("needs-restart", message).help("restart modelwatch to change them");
             faults.push(Diagnostic { severity: Severity::Warning, ..warning });
         }
@@ -209,11 +220,15 @@ impl Daemon {
 
 async fn tick(core: Arc<Mutex<Core>>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        {
+        let is_due = {
             let mut core = core.lock().await;
             let now = clock::now();
             core.tick(now).await;
             core.measure(now);
+            core.is_due(now)
+        };
+        if is_due {
+            continue;
         }
         tokio::select! {
             () = tokio::time::sleep(TICK.to_std()) => {}

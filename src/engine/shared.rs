@@ -8,16 +8,24 @@ use tokio::sync::Notify;
 use crate::alert::Alert;
 use crate::export::own::Own;
 use crate::export::totals::TableTotals;
+use crate::route::Semantics;
+use crate::time::Span;
 
 /// What scrapes and pages see: all of it is stored.
 #[derive(Debug, Default)]
 pub struct Published {
     /// Totals of all tables.
     pub totals: Vec<TableTotals>,
-    /// All alerts.
+    /// Alerts of rules, and about ourselves; those that others post are shown by whoever has the rules.
     pub alerts: Vec<Alert>,
     /// Labels of error tables with how many records nobody has dealt with.
     pub unresolved: BTreeMap<String, u64>,
+    /// The configuration, as far as Alertmanager has such keys.
+    pub original: String,
+    /// How long an alert fires that was posted without its end.
+    pub resolve_timeout: Span,
+    /// Whose semantics hold.
+    pub semantics: Semantics,
     /// Sources that were not read up to the present once; none before that is known.
     pub unread: Option<BTreeSet<String>>,
 }

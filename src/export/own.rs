@@ -12,6 +12,11 @@ use prometheus::registry::Registry;
 
 use crate::rule::{self, SLO_BUDGET_LEFT, SLO_BURN_RATE};
 
+/// The Alertmanager that we pass for: the first whose API tells who is muted by time. It answers 404 for a silence that is
+/// not there (since 0.26) and has no API v1 (since 0.27), as here; later ones promise more (annotations of silences, 0.32).
+/// karma reads it here and wants 0.22 at least.
+pub const ALERTMANAGER_VERSION: &str = "0.28.0";
+
 /// A gauge of a number with a fraction.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 /// A gauge of a whole number.
@@ -142,6 +147,8 @@ impl Own {
     fn register(&mut self, version: &str) {
         let r = &mut self.registry;
         r.register("modelwatch_build", "Version of this binary", Info::new([("version", version.to_owned())]));
+        let help = "Version of the Alertmanager whose API is served here";
+        r.register("alertmanager_build", help, Info::new([("version", ALERTMANAGER_VERSION)]));
         r.register("modelwatch_source_up", "Whether the last poll of the source succeeded", self.source_up.clone());
         r.register("modelwatch_source_lag_seconds", "How far what is counted is behind the clock", self.source_lag.clone());
         r.register("modelwatch_poll_duration_seconds", "Duration of polls", self.poll_duration.clone());

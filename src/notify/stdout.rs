@@ -11,12 +11,12 @@
 use std::sync::Arc;
 
 use crate::message;
-use crate::notify::{Answer, Kind, Notifier, Outcome, Request};
+use crate::notify::{Answer, Context, Kind, Notifier, Outcome, Request};
 use crate::route::Notification;
 use crate::secret::Secret;
 
 /// `stdout_configs`
-pub(super) const KIND: Kind = Kind { name: "stdout", key: "stdout_configs", parse: |_, _| Some(Arc::new(Stdout)) };
+pub(super) const KIND: Kind = Kind { name: "stdout", key: "stdout_configs", parse: |_, _, _| Some(Arc::new(Stdout)) };
 
 /// Alerts that are shown one by one.
 const MAX_ALERTS: usize = 20;
@@ -31,8 +31,8 @@ const MAX_LINES: usize = 10;
 struct Stdout;
 
 impl Notifier for Stdout {
-    fn request(&self, notification: &Notification, external_url: &str) -> Request {
-        Request::Print(print(notification, external_url))
+    fn request(&self, notification: &Notification, context: &Context<'_>) -> Option<Request> {
+        (context.step == 0).then(|| Request::Print(print(notification, context.external_url)))
     }
 
     /// There is no answer to printing; that it failed is said by `classify_network`.
@@ -58,8 +58,12 @@ fn print(notification: &Notification, external_url: &str) -> String {
         for line in message::description(alert).unwrap_or_default().lines().take(MAX_LINES) {
             push(4, line);
         }
-        if !headline.contains(&alert.evidence) {
-            push(4, &alert.evidence);
+        let evidence = message::evidence(alert);
+        if !evidence.is_empty() && !headline.contains(evidence) {
+            push(4, evidence);
+        }
+        if let Some(contributors) = message::contributors(alert) {
+            push(4, &format!("most by {contributors}"));
         }
         push(4, &message::facts(alert, notification.at));
         let own = message::own_labels(alert, &common);
@@ -71,10 +75,13 @@ fn print(notification: &Notification, external_url: &str) -> String {
     if let Some(more) = message::and_more(notification.alerts.len(), MAX_ALERTS) {
         push(2, &more);
     }
-    for link in message::links(notification) {
+    if let Some(affected) = message::affected(notification) {
+        push(2, &format!("Affected: {affected}"));
+    }
+    for link in message::links(notification).into_iter().chain(message::actions(notification, external_url)) {
         push(2, &format!("{}: {}", link.text, link.url));
     }
-    push(2, &format!("{}, severity {}, {external_url}", notification.reason, message::severity(notification)));
+    push(2, &format!("{} Severity {}, {external_url}", message::occasion(notification), message::severity(notification)));
     lines.join("\n") + "\n"
 }
 
@@ -100,8 +107,11 @@ mod tests {
             14 errors > 10 within 1h
             value 14, resolved after 5m
             org=org-2
+          Affected: org org-0, org-1
           Runbook: https://wiki.example/runbooks/errors
-          new alert, severity error, http://modelwatch
+          Silence: http://modelwatch/silences/new?filter=%7Balertname%3D%22AIErrorSpike%22%7D
+          Acknowledge: http://modelwatch/ack?receiver=oncall&group=%7B%7D%3A%7Balertname%3D%22AIErrorSpike%22%7D
+          Another alert fires. Severity error, http://modelwatch
         "#);
     }
 

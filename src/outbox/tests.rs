@@ -1,8 +1,10 @@
 use proptest::prelude::*;
 
+use super::index::LAST_WORD_KEPT;
 use super::*;
 use crate::alert;
-use crate::limits::{MAX_SENDING, MAX_SENDING_TO_ONE, RETRY_AFTER_MAX};
+use crate::limits::{MAX_SENDING, MAX_SENDING_TO_ONE, RETENTION, RETRY_AFTER_MAX};
+use crate::notify::Pace;
 
 fn to(send_resolved: bool) -> To {
     To { receiver: "oncall".to_owned(), integration: 0, kind: "webhook".to_owned(), send_resolved }
@@ -25,6 +27,7 @@ fn notification(group: &str, letters: &str, at: Time) -> Notification {
         resolved_at: letter.is_ascii_lowercase().then_some(at),
         absent_since: None,
         late: false,
+        posted: None,
     };
     Notification {
         receiver: "oncall".to_owned(),
@@ -78,7 +81,7 @@ fn check(send_resolved: bool, steps: &[Step]) -> Outbox {
                 sending = leased.first().map(|delivery| delivery.id).or(sending);
             }
             Step::Record(outcome) => {
-                assert!(outbox.record(sending.unwrap(), outcome, at(now), 0.0).is_some(), "step {number}");
+                assert!(outbox.record(sending.unwrap(), outcome, None, at(now), 0.0).is_some(), "step {number}");
             }
             Step::Wait(secs) => now += secs,
             Step::Restart => {
@@ -92,6 +95,13 @@ fn check(send_resolved: bool, steps: &[Step]) -> Outbox {
 
 use Outcome::Delivered;
 use Step::{Enqueue, Lease, Record, Restart, Wait};
+
+#[test]
+fn the_order_of_alerts_stays_where_none_are_added() {
+    check(true, &[Enqueue("A"), Lease("A"), Record(failed()), Enqueue("aCB"), Lease("aCB")]);
+    check(true, &[Enqueue("AC"), Lease("AC"), Record(failed()), Enqueue("acB"), Enqueue("cBA"), Lease("cBA")]);
+    check(true, &[Enqueue("AC"), Lease("AC"), Record(failed()), Enqueue("aBC"), Enqueue("CB"), Lease("BCa")]);
+}
 
 #[test]
 fn stories_of_a_lane() {
@@ -163,7 +173,7 @@ fn a_newer_notification_keeps_the_schedule_of_the_one_that_failed() {
         now = due.max(now);
         let [delivery] = outbox.lease(now).try_into().unwrap();
         assert_eq!(outbox.next_due(), None);
-        let Some(Recorded::RetryAt(next_at)) = outbox.record(delivery.id, &failed(), now, 0.0) else { panic!() };
+        let Some(Recorded::RetryAt(next_at)) = outbox.record(delivery.id, &failed(), None, now, 0.0) else { panic!() };
         last_wait = next_at - now;
         assert_eq!(last_wait, Span((500_000 << round).min(150_000_000)));
     }
@@ -176,13 +186,13 @@ fn giving_up_names_the_lane() {
     let lane = outbox.get(first).unwrap().lane();
     outbox.lease(at(0));
     let gone = Recorded::GivenUp { lane: lane.clone(), newer_waits: false };
-    assert_eq!(outbox.record(first, &rejected(), at(1), 0.0), Some(gone));
-    assert_eq!(outbox.record(first, &Outcome::Delivered, at(1), 0.0), None);
+    assert_eq!(outbox.record(first, &rejected(), None, at(1), 0.0), Some(gone));
+    assert_eq!(outbox.record(first, &Outcome::Delivered, None, at(1), 0.0), None);
     let second = outbox.enqueue(&to(true), notification("g", "A", at(2)), at(2)).unwrap();
     outbox.lease(at(2));
     outbox.enqueue(&to(true), notification("g", "AB", at(3)), at(3));
     let gone = Recorded::GivenUp { lane, newer_waits: true };
-    assert_eq!(outbox.record(second, &rejected(), at(3), 0.0), Some(gone));
+    assert_eq!(outbox.record(second, &rejected(), None, at(3), 0.0), Some(gone));
     assert_eq!(outbox.open(), 1);
 }
 
@@ -192,7 +202,7 @@ fn a_day_of_failures_is_enough_and_its_history_is_bounded() {
     let id = outbox.enqueue(&to(true), notification("g", "A", at(0)), at(0)).unwrap();
     while let Some(now) = outbox.next_due() {
         outbox.lease(now);
-        outbox.record(id, &failed(), now, 0.0);
+        outbox.record(id, &failed(), None, now, 0.0);
     }
     let delivery = outbox.get(id).unwrap();
     let State::GivenUp { at: ended, reason } = &delivery.state else { panic!("{delivery:?}") };
@@ -209,7 +219,7 @@ fn what_has_ended_is_forgotten_but_not_what_still_fires() {
     for (group, letters) in [("fires", "A"), ("is over", "A"), ("is over", "a")] {
         let id = outbox.enqueue(&to(true), notification(group, letters, at(0)), at(0)).unwrap();
         outbox.lease(at(0));
-        outbox.record(id, &Outcome::Delivered, at(0), 0.0);
+        outbox.record(id, &Outcome::Delivered, None, at(0), 0.0);
     }
     outbox.take_changes();
     let forgotten = |outbox: &mut Outbox, now| {
@@ -249,29 +259,100 @@ fn as_many_are_sent_at_once_as_may_be_and_no_receiver_takes_all_places() {
     assert_eq!(outbox.lease(at(2)).len(), MAX_SENDING - MAX_SENDING_TO_ONE - 1);
     assert_eq!((outbox.lease(at(2)).len(), outbox.next_due()), (0, None));
     // A place that gets free goes to what has waited longest.
-    outbox.record(hanging[0].id, &failed(), at(3), 0.0);
+    outbox.record(hanging[0].id, &failed(), None, at(3), 0.0);
     let next = outbox.lease(at(3));
     assert_eq!(next.iter().map(|delivery| delivery.receiver.as_str()).collect::<Vec<_>>(), ["hangs"]);
     assert!(next[0].id > hanging[3].id);
 }
 
 #[test]
-fn slack_is_sent_one_message_a_second() {
+fn integrations_with_one_key_share_their_pace() {
+    let pace =
+        |receiver: &str, key: &str, millis| (receiver.to_owned(), 0, Pace { key: key.to_owned(), every: Span::millis(millis) });
     let mut outbox = Outbox::default();
-    fill(&mut outbox, "team", "slack", 3, at(0));
-    fill(&mut outbox, "other team", "slack", 1, at(0));
-    fill(&mut outbox, "hook", "webhook", 3, at(0));
+    outbox.set_paces([pace("team", "#alerts", 1_000), pace("same channel", "#alerts", 1_000), pace("other", "#quiet", 400)]);
+    for (receiver, lanes) in [("team", 2), ("same channel", 1), ("other", 3), ("hook", 3)] {
+        fill(&mut outbox, receiver, "any", lanes, at(0));
+    }
     let mut sent = |now: Time| {
         let leased = outbox.lease(now);
-        leased.iter().for_each(|delivery| drop(outbox.record(delivery.id, &Outcome::Delivered, now, 0.0)));
-        let slack = leased.iter().filter(|delivery| delivery.receiver == "team").count();
-        (slack, leased.len() - slack, outbox.next_due())
+        leased.iter().for_each(|delivery| drop(outbox.record(delivery.id, &Outcome::Delivered, None, now, 0.0)));
+        let names: Vec<String> = leased.into_iter().map(|delivery| delivery.receiver).collect();
+        (names.join(" "), outbox.next_due())
     };
-    assert_eq!(sent(at(0)), (1, 4, Some(at(1))));
-    assert_eq!(sent(at(1) - Span(1)), (0, 0, Some(at(1))));
-    assert_eq!(sent(at(1)), (1, 0, Some(at(2))));
+    let ms = |millis: i64| Time(millis * 1_000);
+    assert_eq!(sent(ms(0)), ("team other hook hook hook".to_owned(), Some(ms(400))));
+    assert_eq!(sent(ms(399)), (String::new(), Some(ms(400))));
+    assert_eq!(sent(ms(400)), ("other".to_owned(), Some(ms(800))));
+    assert_eq!(sent(ms(999)), ("other".to_owned(), Some(ms(1_000))));
+    // What waits longest goes first, whoever shares the channel.
+    assert_eq!(sent(ms(1_000)), ("team".to_owned(), Some(ms(2_000))));
     // The clock is set back by a day: it is not waited for.
-    assert_eq!(sent(at(1 - 86_400)), (1, 0, None));
+    assert_eq!(sent(ms(-86_400_000)), ("same channel".to_owned(), None));
+    // Another configuration, another pace; where one stays, so does what was sent.
+    fill(&mut outbox, "team", "any", 2, at(10));
+    assert_eq!(outbox.lease(at(10)).len(), 1);
+    outbox.set_paces([pace("team", "#alerts", 5_000)]);
+    assert_eq!(outbox.next_due(), Some(at(15)));
+    outbox.set_paces([]);
+    assert_eq!(outbox.next_due(), Some(at(10)));
+}
+
+#[test]
+fn what_was_given_up_goes_again_where_nothing_newer_was_told() {
+    let mut outbox = Outbox::default();
+    let tell = |outbox: &mut Outbox, letters: &str, outcome: Option<Outcome>, secs| {
+        let id = outbox.enqueue(&to(true), notification("g", letters, at(secs)), at(secs)).unwrap();
+        outbox.lease(at(secs));
+        outcome.map(|outcome| outbox.record(id, &outcome, Some("here".to_owned()), at(secs), 0.0));
+        id
+    };
+    let first = tell(&mut outbox, "A", Some(rejected()), 0);
+    let second = outbox.retry(first, at(200_000)).unwrap();
+    assert_eq!(outbox.retry(first, at(200_000)), Err(NotAgain::Newer(second)));
+    assert_eq!(outbox.retry(second, at(200_000)), Err(NotAgain::NotGivenUp("waits to be sent")));
+    assert_eq!(outbox.retry(99, at(200_000)), Err(NotAgain::Unknown));
+    let [again] = outbox.lease(at(200_000)).try_into().unwrap();
+    assert_eq!((again.id, letters(&again.notification), again.handle.as_deref()), (second, "A".to_owned(), Some("here")));
+    // Its patience has begun anew: one failure is no reason to give up.
+    let recorded = outbox.record(second, &failed(), None, at(200_000), 0.0);
+    assert!(matches!(recorded, Some(Recorded::RetryAt(_))), "{recorded:?}");
+    assert!(matches!(outbox.get(first).unwrap().state, State::Replaced { by: Some(by), .. } if by == second));
+    let third = tell(&mut outbox, "AB", Some(Outcome::Delivered), 200_100);
+    assert_eq!(outbox.retry(second, at(200_101)), Err(NotAgain::Newer(third)));
+    assert_eq!(outbox.retry(third, at(200_101)), Err(NotAgain::NotGivenUp("was delivered")));
+    let fourth = tell(&mut outbox, "C", None, 200_102);
+    assert_eq!(outbox.retry(fourth, at(200_103)), Err(NotAgain::NotGivenUp("is being sent")));
+    assert_eq!(NotAgain::Newer(7).to_string(), "there is newer to tell about the group: see delivery 7");
+}
+
+#[test]
+fn the_handle_stays_with_its_incident() {
+    #[track_caller]
+    fn check(send_resolved: bool, steps: &[(&str, Outcome, Option<&str>)]) {
+        let mut outbox = Outbox::default();
+        for (number, (letters, outcome, expected)) in steps.iter().enumerate() {
+            let now = at(10_000 * number as i64);
+            // The same incident of A for as long as it is told.
+            outbox.enqueue(&to(send_resolved), notification("g", letters, at(0)), now);
+            let [delivery] = outbox.lease(now).try_into().unwrap();
+            assert_eq!(delivery.handle.as_deref(), *expected, "step {number}");
+            let handle = delivery.handle.unwrap_or_else(|| format!("h{number}"));
+            outbox.record(delivery.id, outcome, Some(handle), now, 0.0);
+        }
+    }
+    check(true, &[("A", Delivered, None), ("AB", Delivered, Some("h0")), ("ab", Delivered, Some("h0")), ("A", Delivered, None)]);
+    // What failed midway has been posted; what was given up may still be changed.
+    check(true, &[("A", failed(), None), ("AB", Delivered, Some("h0"))]);
+    check(true, &[("A", Delivered, None), ("a", rejected(), Some("h0")), ("B", Delivered, Some("h0"))]);
+    // Where ends are not told, the alerts say whether it is the same incident.
+    check(false, &[("A", Delivered, None), ("AB", Delivered, Some("h0")), ("Ba", Delivered, Some("h0")), ("A", Delivered, None)]);
+    let mut outbox = Outbox::default();
+    let id = outbox.enqueue(&to(false), notification("g", "A", at(0)), at(0)).unwrap();
+    outbox.lease(at(0));
+    outbox.record(id, &Delivered, Some("h".to_owned()), at(0), 0.0);
+    outbox.enqueue(&to(false), notification("g", "A", at(500)), at(500));
+    assert_eq!(outbox.lease(at(500))[0].handle, None, "A fires anew");
 }
 
 #[test]
@@ -280,11 +361,11 @@ fn a_clock_that_was_a_day_ahead_holds_nothing_back() {
     let (ahead, now) = (at(86_400), at(0));
     let id = outbox.enqueue(&to(true), notification("g", "A", ahead), ahead).unwrap();
     assert_eq!(outbox.lease(ahead).len(), 1);
-    outbox.record(id, &failed(), ahead, 0.0);
+    outbox.record(id, &failed(), None, ahead, 0.0);
     assert_eq!(outbox.lease(now).len(), 1);
     // What a receiver may ask for is waited for.
     let busy = Outcome::Retry { reason: "status 429".to_owned(), after: Some(RETRY_AFTER_MAX) };
-    outbox.record(id, &busy, now, 0.0);
+    outbox.record(id, &busy, None, now, 0.0);
     assert_eq!((outbox.lease(now).len(), outbox.lease(now + RETRY_AFTER_MAX).len()), (0, 1));
 }
 
@@ -294,7 +375,7 @@ fn ended_deliveries_are_bounded_in_number_but_not_the_last_words() {
     let mut tell = |group: &str, letters: &str, outcome: Option<Outcome>, secs| {
         let id = outbox.enqueue(&to(true), notification(group, letters, at(secs)), at(secs)).unwrap();
         outbox.lease(at(secs));
-        outcome.map(|outcome| outbox.record(id, &outcome, at(secs), 0.0));
+        outcome.map(|outcome| outbox.record(id, &outcome, None, at(secs), 0.0));
         id
     };
     let last_words = [tell("fires", "A", Some(Outcome::Delivered), 0), tell("may fire", "A", Some(rejected()), 0)];
@@ -316,7 +397,7 @@ fn ended_deliveries_are_bounded_in_number_but_not_the_last_words() {
     outbox.take_changes();
     assert_eq!(kept(&mut outbox, 1), [last_words[0], last_words[1], 8, sending, sending + 1]);
     assert_eq!(outbox.take_changes().removed, BTreeSet::from([7]));
-    assert!(outbox.record(sending, &Outcome::Delivered, at(12), 0.0).is_some());
+    assert!(outbox.record(sending, &Outcome::Delivered, None, at(12), 0.0).is_some());
     // The lane's latest was queued before the end of A was delivered, so it is the last word still.
     assert_eq!(kept(&mut outbox, 0), [last_words[0], last_words[1], sending + 1]);
     assert_eq!(outbox.open(), 0);
@@ -343,6 +424,10 @@ struct Group {
     attempted: BTreeSet<char>,
     believed: BTreeSet<char>,
     newest_seen: Time,
+    /// The message that is open about the incident, as the last delivery that arrived left it.
+    handle: Option<String>,
+    /// Messages about incidents whose end was told.
+    closed: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -371,6 +456,7 @@ impl World {
         }
         let whole = self.outbox.iter().map(|delivery| (delivery.id, postcard::to_stdvec(delivery).unwrap()));
         assert!(whole.eq(self.stored.iter().map(|(id, bytes)| (*id, bytes.clone()))), "a change was not reported");
+        assert_eq!(self.outbox.index, self.outbox.filed(), "filed wrongly");
     }
 
     fn group(delivery: &Delivery) -> usize {
@@ -383,7 +469,9 @@ impl World {
 
     fn flush(&mut self, number: usize) {
         let told = self.outbox.may_be_told(&World::lane(number));
+        let forgotten = !self.outbox.lanes.contains_key(&World::lane(number));
         let group = &mut self.groups[number];
+        group.handle = group.handle.take().filter(|_| !forgotten);
         let fingerprint = |letter: &char| Labels::from_iter([("alertname", letter.to_string())]).fingerprint();
         let over =
             |letter: &char| if group.log_lost { told.contains(&fingerprint(letter)) } else { group.logged.contains(letter) };
@@ -401,6 +489,9 @@ impl World {
     fn lease(&mut self) {
         for delivery in self.outbox.lease(self.now) {
             let number = World::group(&delivery);
+            let group = &self.groups[number];
+            assert_eq!(delivery.handle, group.handle, "the message of another incident, or a second one about this");
+            assert!(delivery.handle.iter().all(|handle| !group.closed.contains(handle)));
             assert!(self.sending.iter().all(|other| World::group(other) != number), "two at a time");
             for alert in &delivery.notification.alerts {
                 let letter = alert.labels.get("alertname").chars().next().unwrap();
@@ -441,11 +532,26 @@ impl World {
         if arrives || outcome == Outcome::Delivered {
             self.arrive(&delivery);
         }
-        let recorded = self.outbox.record(delivery.id, &outcome, self.now, 0.5).unwrap();
+        let handle = self.message(&delivery, &outcome, arrives);
+        let recorded = self.outbox.record(delivery.id, &outcome, handle, self.now, 0.5).unwrap();
         if let Recorded::GivenUp { lane, newer_waits: false } = recorded {
             let group = &mut self.groups[lane.group_key.parse::<usize>().unwrap()];
             (group.logged, group.log_lost) = (BTreeSet::new(), true);
         }
+    }
+
+    /// The handle that an attempt leaves: its first step may succeed although a later one fails.
+    fn message(&mut self, delivery: &Delivery, outcome: &Outcome, arrives: bool) -> Option<String> {
+        let group = &mut self.groups[World::group(delivery)];
+        if arrives || *outcome == Outcome::Delivered {
+            let posted = delivery.handle.clone().unwrap_or_else(|| format!("message {}", delivery.id));
+            group.handle = Some(posted.clone());
+            if *outcome == Outcome::Delivered && !message::is_firing(&delivery.notification) {
+                group.closed.extend(group.handle.take());
+            }
+            return Some(posted);
+        }
+        None
     }
 
     fn restart(&mut self, arrives: bool) {
@@ -527,4 +633,26 @@ proptest! {
         }
         prop_assert_eq!(world.outbox.open(), 0);
     }
+}
+
+/// Ten thousand groups at once: each step looks at what it changes, not at all that waits.
+#[test]
+fn ten_thousand_lanes_are_told_in_order_and_none_is_left() {
+    let mut outbox = Outbox::default();
+    for (receiver, lanes) in [("a", 4_000), ("b", 3_000), ("c", 3_000)] {
+        fill(&mut outbox, receiver, "any", lanes, at(0));
+    }
+    assert_eq!(outbox.open(), 10_000);
+    let (mut now, mut told) = (at(0), BTreeMap::<String, Vec<u64>>::new());
+    while outbox.next_due().is_some() {
+        now = now + Span::millis(1);
+        for delivery in outbox.lease(now) {
+            told.entry(delivery.receiver.clone()).or_default().push(delivery.id);
+            outbox.record(delivery.id, &Outcome::Delivered, None, now, 0.0);
+            outbox.prune(now);
+        }
+    }
+    let counts: Vec<usize> = told.values().map(Vec::len).collect();
+    assert_eq!((counts, outbox.open()), (vec![4_000, 3_000, 3_000], 0));
+    assert!(told.values().all(|ids| ids.is_sorted()));
 }

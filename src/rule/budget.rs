@@ -389,11 +389,13 @@ impl Kind for Budget {
     fn verdicts(&self, view: &View<'_>, group: Group) -> Vec<Verdict> {
         let Some(limit) = self.limit(view, group) else { return Vec::new() };
         let sums = view.sums(0, group);
-        let since = self.zone.day(self.period.start(view.at, &self.zone));
-        let spent = format!("{} of {} spent since {since} ({})", money(sums.cost as f64), money(limit as f64), self.zone);
+        let spent = || {
+            let since = self.zone.day(self.period.start(view.at, &self.zone));
+            format!("{} of {} spent since {since} ({})", money(sums.cost as f64), money(limit as f64), self.zone)
+        };
         let passed = |share: &&Share| i128::from(sums.cost) * MILLION as i128 >= i128::from(limit) * i128::from(share.millionths);
         let verdict = |share: &Share| {
-            let evidence = format!("{spent}, {} or more{}", share.text(), unknown(sums));
+            let evidence = format!("{}, {} or more{}", spent(), share.text(), unknown(sums));
             self.verdict(group, share.text(), &share.severity, sums.cost as f64 / limit as f64, evidence)
         };
         let mut verdicts: Vec<Verdict> = self.shares.iter().filter(passed).map(verdict).collect();
@@ -403,7 +405,7 @@ impl Kind for Budget {
                 true => "it is exceeded".to_owned(),
                 false => format!("at {} a day it will be exceeded on the {}", money(rate), self.zone.ordinal_day(reached)),
             };
-            let evidence = format!("{spent}; {will}{}", unknown(sums));
+            let evidence = format!("{}; {will}{}", spent(), unknown(sums));
             verdicts.push(self.verdict(group, FORECAST.to_owned(), severity, total / limit as f64, evidence));
         }
         verdicts

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use reqwest::Url;
 
+use crate::alert::Finding;
 use crate::diag::{Place, nearest};
-use crate::labels::Labels;
+use crate::labels::{Labels, Op};
 use crate::rule::Rule;
 use crate::template::{Facts, Template};
 use crate::yaml::Faults;
@@ -83,6 +84,26 @@ fn sample(name: &str, labels: &[String], value: &str) -> Labels {
     let mut sample: Labels = labels.iter().map(|label| (label.as_str(), value)).collect();
     sample.set("alertname", name);
     sample
+}
+
+impl Rule {
+    /// What it might find, made up: labels have the values that its matchers ask for, else ones that say what they are.
+    pub fn sample(&self) -> Finding {
+        let matched = |name: &str| self.matchers().find(|(matcher, _)| matcher.name == name && matcher.op == Op::Equal);
+        let value = |name: &str| matched(name).map_or_else(|| format!("sample-{name}"), |(matcher, _)| matcher.value.clone());
+        let names = self.label_names().unwrap_or_default();
+        let mut labels: Labels = names.iter().map(|name| (name.as_str(), value(name))).collect();
+        let (value, evidence, known) = (12.0, "12 > 10 (a sample)", labels.clone());
+        let facts = |labels| Facts { labels, value, evidence, top: "sample-a 9, sample-b 3" };
+        for (name, template) in &self.labels {
+            labels.set(name.as_str(), template.render_or_explain(&facts(&known)));
+        }
+        labels.set("alertname", self.name.as_str());
+        let texts = self.annotations.iter().map(|(name, template)| (name.clone(), template.render_or_explain(&facts(&labels))));
+        let annotations = texts.collect();
+        let named = self.top.as_ref().map(|top| format!("; top {}: sample-a 9, sample-b 3", top.by));
+        Finding { annotations, value, evidence: format!("{evidence}{}", named.unwrap_or_default()), labels }
+    }
 }
 
 /// Rules whose alerts could not be told apart: receivers would take the end of one for the end of the other.

@@ -1,6 +1,6 @@
 //! Rule files: groups of rules, what all kinds share, and every fault of all of them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -115,7 +115,8 @@ fn parse_rule(fields: &mut Fields<'_>, group: &Group, faults: &mut Faults) -> Op
         labels: plain(&labels),
         annotations: plain(&annotations),
         bound: Bound::default(),
-        gauges: BTreeMap::new(),
+        changed: BTreeSet::new(),
+        at: Default::default(),
     };
     check::texts(&rule.name, rule.label_names().as_deref(), &labels, &annotations, faults);
     Some(rule)
@@ -168,7 +169,7 @@ fn parse_options(options: &mut Fields<'_>, entry: &KindEntry, faults: &mut Fault
     options.describe(|| docs(entry.name).unwrap_or_default());
     let by = options.optional("by", faults, yaml::list(DIMENSION)).unwrap_or_default();
     let matchers =
-        options.optional("where", faults, yaml::list(yaml::TEXT.then(|text| Matcher::parse(&text)))).unwrap_or_default();
+        options.optional("where", faults, yaml::list(yaml::TEXT.then(|text| Matcher::parse_strictly(&text)))).unwrap_or_default();
     let active = options.node_as("active", TimeInterval::schema).and_then(|node| Active::parse(node, faults));
     let top = options.nested("top", faults, parse_top);
     let kind = (entry.parse)(options, faults);
@@ -228,7 +229,7 @@ pub(super) fn refuse_by(fields: &mut Fields<'_>, help: &str, faults: &mut Faults
 pub(super) fn refuse_where(fields: &mut Fields<'_>, faults: &mut Faults) {
     let Some(matchers) = fields.node("where") else { return };
     for item in matchers.items() {
-        let matcher = yaml::text(item).and_then(|text| Matcher::parse(&text));
+        let matcher = yaml::text(item).and_then(|text| Matcher::parse_strictly(&text));
         if matcher.is_ok_and(|matcher| matcher.name != "source") {
             let help = "`where: ['source=\"app\"']` chooses the sources that are asked; other conditions belong into the SQL";
             faults.error_help("no-events", item, "this looks at no events", help);

@@ -123,6 +123,10 @@ pub trait Kind: fmt::Debug + Send + Sync {
     fn overall(&self, _view: &View<'_>) -> Vec<Verdict> {
         Vec::new()
     }
+    /// Whether it has numbers to export.
+    fn exports(&self) -> bool {
+        false
+    }
     /// Numbers about a group for /metrics, whether or not it is broken; their labels are those beside the group's.
     fn gauges(&self, _view: &View<'_>, _group: Group) -> Vec<Gauge> {
         Vec::new()
@@ -260,8 +264,10 @@ pub struct Rule {
     labels: Vec<(String, Template)>,
     annotations: Vec<(String, Template)>,
     bound: view::Bound,
-    /// Numbers that changed since they were taken.
-    gauges: BTreeMap<(&'static str, Labels), f64>,
+    /// Groups of which numbers that are exported may have changed.
+    changed: BTreeSet<Group>,
+    /// The instant of the last look, and since when the rule had been active then.
+    at: (Time, Time),
 }
 
 /// The answers to the queries of a rule, in their order, each from the sources that it reads, by name.
@@ -404,12 +410,15 @@ impl Rule {
             self.bound.broken = candidates;
             return Vec::new();
         };
+        if self.kind.exports() {
+            self.changed.extend(candidates.iter().filter(|group| **group < MAX_GAUGED_GROUPS));
+        }
+        self.at = (at, open_since);
         let mut view = self.bound.view(windows, answers, at, open_since);
         view.phase = phase;
         let top = |group| self.contributors(&view, group);
         let draft = |verdict: Verdict| Draft { top: verdict.group.and_then(top).unwrap_or_default(), verdict };
         let mut drafts: Vec<Draft> = self.kind.overall(&view).into_iter().map(draft).collect();
-        let mut gauges = Vec::new();
         let mut broken: Vec<Group> = drafts.iter().filter_map(|draft| draft.verdict.group).collect();
         for group in candidates {
             let mut told = BTreeSet::new();
@@ -419,21 +428,30 @@ impl Rule {
             // Labels of the rule may make one of several: the first.
             let news = |draft: &Draft| !several || told.insert(self.finding(windows, draft).labels);
             drafts.extend(verdicts.into_iter().map(draft).filter(news));
-            let gauged = if group < MAX_GAUGED_GROUPS { self.kind.gauges(&view, group) } else { Vec::new() };
-            for mut gauge in gauged {
-                view.labels(group).iter().for_each(|(name, value)| gauge.labels.set(name, value));
-                gauge.labels.set("rule", self.key.as_str());
-                gauges.push(((gauge.name, gauge.labels), gauge.value));
-            }
         }
-        self.gauges.extend(gauges);
         self.bound.broken = broken;
         drafts
     }
 
-    /// The numbers that changed since the last call.
-    pub fn take_gauges(&mut self) -> impl Iterator<Item = Gauge> + use<> {
-        std::mem::take(&mut self.gauges).into_iter().map(|((name, labels), value)| Gauge { name, labels, value })
+    /// The numbers that may have changed since the last call, as of the last look.
+    pub fn take_gauges(&mut self, windows: &mut Windows) -> Vec<Gauge> {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let (at, open_since) = self.at;
+        self.bound.seek(windows, at);
+        let nothing = Answers::new();
+        let view = self.bound.view(windows, &nothing, at, open_since);
+        let mut gauges = Vec::new();
+        for group in changed {
+            for mut gauge in self.kind.gauges(&view, group) {
+                view.labels(group).iter().for_each(|(name, value)| gauge.labels.set(name, value));
+                gauge.labels.set("rule", self.key.as_str());
+                gauges.push(gauge);
+            }
+        }
+        gauges
     }
 
     /// Whether two lists of drafts are about the same alerts, whatever was measured; false where that is not sure.

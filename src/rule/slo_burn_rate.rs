@@ -238,6 +238,10 @@ impl Kind for SloBurnRate {
         verdicts
     }
 
+    fn exports(&self) -> bool {
+        true
+    }
+
     fn gauges(&self, view: &View<'_>, group: Group) -> Vec<Gauge> {
         let mut gauges = vec![Gauge { name: BUDGET_LEFT_METRIC, labels: Labels::default(), value: self.left(view, group) }];
         let mut widths = BTreeSet::new();

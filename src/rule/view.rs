@@ -1,5 +1,9 @@
 //! What a kind sees at one instant, and which groups it has to look at.
 
+use std::cell::OnceCell;
+
+use rustc_hash::FxHashMap;
+
 use crate::labels::Labels;
 use crate::rule::Answers;
 use crate::source::query::Answer;
@@ -18,6 +22,8 @@ pub struct View<'a> {
     windows: &'a Windows,
     handles: &'a [Handle],
     parts: Option<Handle>,
+    /// The parts of each group by its values; gathered when the first is asked for.
+    parts_of: OnceCell<FxHashMap<&'a [String], Vec<Group>>>,
     answers: &'a Answers,
 }
 
@@ -59,12 +65,6 @@ impl View<'_> {
         self.windows.firsts(self.handles[0])[group as usize]
     }
 
-    /// Time of the oldest call of all groups.
-    pub fn first_of_all(&self) -> Time {
-        let firsts = self.handles.first().map_or(&[][..], |handle| self.windows.firsts(*handle));
-        firsts.iter().copied().min().unwrap_or(Time(i64::MAX))
-    }
-
     /// Time of the newest call of a group; it may be later than the instant.
     pub fn last(&self, group: Group) -> Time {
         self.windows.lasts(self.handles[0])[group as usize]
@@ -103,12 +103,22 @@ impl View<'_> {
 
     /// The values of the second dimension within a group, with their sums.
     pub fn parts(&self, group: Group) -> Vec<(&str, &Sums)> {
-        let (of, Some(handle)) = (self.values(group), self.parts) else { return Vec::new() };
-        let all = self.windows.sums(handle).iter().enumerate();
-        let all = all.map(|(part, sums)| (self.windows.values(handle, part as Group), sums));
-        all.filter(|(values, _)| values.starts_with(of))
-            .filter_map(|(values, sums)| Some((values.last()?.as_str(), sums)))
-            .collect()
+        let Some(handle) = self.parts else { return Vec::new() };
+        let parts_of = self.parts_of.get_or_init(|| {
+            let mut parts_of: FxHashMap<&[String], Vec<Group>> = FxHashMap::default();
+            for part in 0..self.windows.sums(handle).len() as Group {
+                if let Some((_, of)) = self.windows.values(handle, part).split_last() {
+                    parts_of.entry(of).or_default().push(part);
+                }
+            }
+            parts_of
+        });
+        let parts = parts_of.get(self.values(group)).into_iter().flatten();
+        let part = |part: &Group| {
+            let value = self.windows.values(handle, *part).last()?;
+            Some((value.as_str(), &self.windows.sums(handle)[*part as usize]))
+        };
+        parts.filter_map(part).collect()
     }
 }
 
@@ -210,6 +220,7 @@ impl Bound {
 
     /// What a kind sees at the instant that the windows were slid to.
     pub fn view<'a>(&'a self, windows: &'a Windows, answers: &'a Answers, at: Time, open_since: Time) -> View<'a> {
-        View { at, open_since, phase: true, windows, handles: &self.handles, parts: self.parts, answers }
+        let (handles, parts) = (&self.handles, self.parts);
+        View { at, open_since, phase: true, windows, handles, parts, parts_of: OnceCell::new(), answers }
     }
 }

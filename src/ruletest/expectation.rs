@@ -191,7 +191,19 @@ mod tests {
         }
         let (annotations, evidence) = (Labels::default(), "12 of 13".to_owned());
         let (active_at, fired_at, resolved_at, absent_since) = (Time::default(), None, None, None);
-        Alert { labels, annotations, value, evidence, state, active_at, fired_at, resolved_at, absent_since, late: false }
+        Alert {
+            labels,
+            annotations,
+            value,
+            evidence,
+            state,
+            active_at,
+            fired_at,
+            resolved_at,
+            absent_since,
+            late: false,
+            posted: None,
+        }
     }
 
     fn expected(text: &str) -> Expected {

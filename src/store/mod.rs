@@ -13,8 +13,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqliteExecu
 
 use crate::time::{Span, Time};
 
-/// Version of the layout, kept in `PRAGMA user_version`. Version 1 was written before the first release only.
-pub const VERSION: i64 = 2;
+/// Version of the layout, kept in `PRAGMA user_version`. Versions 1 and 2 were written before the first release only.
+pub const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
@@ -24,6 +24,9 @@ CREATE INDEX IF NOT EXISTS counted_newest ON counted (newest);
 CREATE TABLE IF NOT EXISTS deliveries (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 ";
 
+/// Kind, name and body; none deletes it.
+pub type Document = (&'static str, String, Option<Vec<u8>>);
+
 /// What one step changes.
 #[derive(Debug, Default)]
 pub struct Commit {
@@ -32,7 +35,7 @@ pub struct Commit {
     /// Keys that were counted, for the repair pass.
     pub counted: Vec<Counted>,
     /// Documents that changed, by kind and name; none deletes one.
-    pub documents: Vec<(&'static str, String, Option<Vec<u8>>)>,
+    pub documents: Vec<Document>,
     /// Deliveries that changed; none deletes one.
     pub deliveries: Vec<(u64, Option<Vec<u8>>)>,
     /// Counted keys older than this are not needed again.
@@ -274,18 +277,8 @@ async fn write(connection: &mut SqliteConnection, commit: &Commit, entry: i64) -
             .execute(&mut *transaction)
             .await?;
     }
-    for (kind, name, body) in &commit.documents {
-        put_document(&mut *transaction, kind, name, body.as_deref()).await?;
-    }
-    for (id, body) in &commit.deliveries {
-        let query = match body {
-            Some(body) => {
-                sqlx::query("INSERT OR REPLACE INTO deliveries (id, body) VALUES ($1, $2)").bind(*id as i64).bind(body.as_slice())
-            }
-            None => sqlx::query("DELETE FROM deliveries WHERE id = $1").bind(*id as i64),
-        };
-        query.execute(&mut *transaction).await?;
-    }
+    put_documents(&mut transaction, &commit.documents).await?;
+    put_deliveries(&mut transaction, &commit.deliveries).await?;
     if let Some(before) = commit.forget_counted {
         sqlx::query("DELETE FROM counted WHERE newest < $1").bind(before.0).execute(&mut *transaction).await?;
     }
@@ -308,6 +301,62 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
 }
 
+/// Rows that one statement writes: each statement costs two changes of threads, and each number of rows a place among the
+/// prepared ones.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
+
+/// Rows in their order, in portions of those that are written and those that are deleted.
+fn portions<T>(rows: &[T], is_written: impl Fn(&T) -> bool) -> impl Iterator<Item = &[T]> {
+    let runs = rows.chunk_by(move |a, b| is_written(a) == is_written(b));
+    runs.flat_map(|mut run| {
+        std::iter::from_fn(move || {
+            let rows = ROWS.into_iter().find(|rows| *rows <= run.len())?;
+            let (portion, rest) = run.split_at(rows);
+            run = rest;
+            Some(portion)
+        })
+    })
+}
+
+async fn put_documents(connection: &mut SqliteConnection, documents: &[Document]) -> Result<(), sqlx::Error> {
+    for portion in portions(documents, |(.., body)| body.is_some()) {
+        if portion.iter().any(|(.., body)| body.is_none()) {
+            for (kind, name, _) in portion {
+                put_document(&mut *connection, kind, name, None).await?;
+            }
+            continue;
+        }
+        let values = vec!["(?, ?, ?)"; portion.len()].join(", ");
+        let sql = format!("INSERT OR REPLACE INTO documents (kind, name, body) VALUES {values}");
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (kind, name, body) in portion {
+            query = query.bind(*kind).bind(name).bind(body.as_deref());
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn put_deliveries(connection: &mut SqliteConnection, deliveries: &[(u64, Option<Vec<u8>>)]) -> Result<(), sqlx::Error> {
+    for portion in portions(deliveries, |(_, body)| body.is_some()) {
+        let is_written = portion.iter().all(|(_, body)| body.is_some());
+        let values = vec![if is_written { "(?, ?)" } else { "?" }; portion.len()].join(", ");
+        let sql = match is_written {
+            true => format!("INSERT OR REPLACE INTO deliveries (id, body) VALUES {values}"),
+            false => format!("DELETE FROM deliveries WHERE id IN ({values})"),
+        };
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (id, body) in portion {
+            query = query.bind(*id as i64);
+            if let Some(body) = body {
+                query = query.bind(body.as_slice());
+            }
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 async fn put_document(executor: impl SqliteExecutor<'_>, kind: &str, name: &str, body: Option<&[u8]>) -> Result<(), sqlx::Error> {
     let query = match body {
         Some(body) => sqlx::query("INSERT OR REPLACE INTO documents (kind, name, body) VALUES ($1, $2, $3)")
@@ -317,4 +366,36 @@ async fn put_document(executor: impl SqliteExecutor<'_>, kind: &str, name: &str,
         None => sqlx::query("DELETE FROM documents WHERE kind = $1 AND name = $2").bind(kind).bind(name),
     };
     query.execute(executor).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portions_keep_the_order_and_leave_out_nothing() {
+        let rows: Vec<(u32, bool)> = (0..200).map(|n| (n, !(90..95).contains(&n) && n != 150)).collect();
+        let portions: Vec<&[(u32, bool)]> = portions(&rows, |row| row.1).collect();
+        let lengths: Vec<usize> = portions.iter().map(|portion| portion.len()).collect();
+        assert_eq!(lengths, [64, 16, 4, 4, 1, 1, 4, 1, 16, 16, 16, 4, 1, 1, 1, 1, 16, 16, 16, 1]);
+        assert_eq!(portions.concat(), rows);
+        assert!(portions.iter().all(|portion| portion.iter().all(|row| row.1 == portion[0].1)));
+    }
+
+    #[tokio::test]
+    async fn many_rows_are_what_one_after_another_would_be() {
+        let mut store = Store::open(None).await.unwrap();
+        let put = |n: u64| ("group", format!("{n:03}"), Some(vec![n as u8; 3]));
+        let mut documents: Vec<Document> = (0..150).map(put).collect();
+        documents.extend((10..140).map(|n| ("group", format!("{n:03}"), None)));
+        documents.extend([put(20), ("other", "020".to_owned(), Some(vec![7]))]);
+        let deliveries = (0..90).map(|id| (id, Some(vec![id as u8]))).chain((5..85).map(|id| (id, None))).collect();
+        store.commit(&Commit { documents, deliveries, ..Commit::default() }).await.unwrap();
+        let left: Vec<(String, Vec<u8>)> =
+            (0..10).chain([20]).chain(140..150).map(|n: u64| (format!("{n:03}"), vec![n as u8; 3])).collect();
+        assert_eq!(store.documents("group").await.unwrap(), left);
+        assert_eq!(store.documents("other").await.unwrap(), [("020".to_owned(), vec![7])]);
+        let left: Vec<Vec<u8>> = (0..5).chain(85..90).map(|id| vec![id]).collect();
+        assert_eq!(store.deliveries().await.unwrap(), left);
+    }
 }

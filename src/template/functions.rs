@@ -1,118 +1,168 @@
-//! The functions of Prometheus' templates that need nothing but their arguments, with Prometheus' results.
+//! The functions of templates: Go's own, Prometheus' for rules and Alertmanager's for messages, with their results.
 //!
-//! Source: prometheus/template/template.go; `title` is Go's strings.Title, `stripPort` its net.SplitHostPort.
+//! Source: prometheus/template/template.go, alertmanager/template/template.go, Go's text/template.
 
 use std::cmp::Ordering;
-use std::fmt;
-use std::sync::Arc;
+use std::ops::RangeInclusive;
 
-use minijinja::value::{Enumerator, Object, Rest, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value};
-use regex::Regex;
+use jiff::tz::TimeZone;
 
-use super::number;
-use super::printf;
-use crate::labels::Labels;
+use super::run::Run;
+use super::value::Value;
+use super::{moment, number, printf, words};
 use crate::time::Span;
 
-/// An environment with these functions and nothing of Jinja's own.
-pub(super) fn environment() -> Environment<'static> {
-    let mut environment = Environment::empty();
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_formatter(write_value);
-    environment.add_function("eq", |first: Value, others: Rest<Value>| equals_any(&first, &others));
-    environment.add_function("ne", |a: Value, b: Value| equals_any(&a, &[b]).map(|equal| !equal));
-    environment.add_function("lt", |a: Value, b: Value| compare(&a, &b).map(|order| order == Some(Ordering::Less)));
-    environment.add_function("le", |a: Value, b: Value| compare(&a, &b).map(|order| order.is_some_and(Ordering::is_le)));
-    environment.add_function("gt", |a: Value, b: Value| compare(&a, &b).map(|order| order == Some(Ordering::Greater)));
-    environment.add_function("ge", |a: Value, b: Value| compare(&a, &b).map(|order| order.is_some_and(Ordering::is_ge)));
-    environment.add_function("humanize", |value: Value| float(&value).map(humanize));
-    environment.add_function("humanize1024", |value: Value| float(&value).map(humanize1024));
-    environment.add_function("humanizeDuration", |value: Value| float(&value).map(humanize_duration));
-    environment
-        .add_function("humanizePercentage", |value: Value| float(&value).map(|v| number::general(v * 100.0, Some(4)) + "%"));
-    environment.add_function("humanizeTimestamp", |value: Value| float(&value).and_then(humanize_timestamp));
-    environment.add_function("match", |pattern: Value, text: Value| Ok::<_, Error>(regex(&pattern)?.is_match(&text_of(&text))));
-    environment.add_function("parseDuration", |text: Value| Span::parse(&text_of(&text)).map(Span::as_secs_f64).map_err(fault));
-    environment.add_function("printf", |format: Value, arguments: Rest<Value>| {
-        printf::printf(&text_of(&format), &arguments).map_err(fault)
-    });
-    environment.add_function("reReplaceAll", |pattern: Value, with: Value, text: Value| {
-        Ok::<_, Error>(regex(&pattern)?.replace_all(&text_of(&text), text_of(&with)).into_owned())
-    });
-    environment.add_function("stripPort", |text: Value| strip_port(&text_of(&text)).to_owned());
-    environment.add_function("title", |text: Value| title(&text_of(&text)));
-    environment.add_function("toLower", |text: Value| text_of(&text).to_lowercase());
-    environment.add_function("toUpper", |text: Value| text_of(&text).to_uppercase());
-    environment.add_function("urlQueryEscape", |text: Value| url_query_escape(&text_of(&text)));
-    environment
+/// A function that a template may call.
+pub(super) struct Function {
+    pub name: &'static str,
+    /// How many arguments it takes.
+    pub takes: RangeInclusive<usize>,
+    pub call: fn(&[Value], &mut Run<'_>) -> Result<Value, String>,
 }
 
-/// `$labels`: a map in which a label that is missing is the empty text.
-#[derive(Debug)]
-pub(super) struct LabelsValue(pub(super) Labels);
-
-impl Object for LabelsValue {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        Some(Value::from(self.0.get(key.as_str()?)))
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.0.iter().map(|(name, _)| Value::from(name)).collect())
-    }
-
-    /// As Go prints a map.
-    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-        write!(f, "map[{}]", pairs.join(" "))
+impl std::fmt::Debug for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
     }
 }
 
-fn write_value(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    out.write_str(&text_of(value)).map_err(Error::from)
+/// Go sets no bound; nobody writes more.
+const MANY: usize = 64;
+
+const fn function(
+    name: &'static str,
+    takes: RangeInclusive<usize>,
+    call: fn(&[Value], &mut Run<'_>) -> Result<Value, String>,
+) -> Function {
+    Function { name, takes, call }
 }
 
-/// A value as Go's `%v` prints it.
-pub(super) fn text_of(value: &Value) -> String {
-    match value.kind() {
-        ValueKind::Bool => value.is_true().to_string(),
-        ValueKind::Number if !value.is_integer() => {
-            f64::try_from(value.clone()).map_or_else(|_| value.to_string(), number::shortest)
+/// What rules and messages have. `and` and `or` stop early, so they are run elsewhere (`run.rs`).
+pub(super) const SHARED: &[Function] = &[
+    function("and", 1..=MANY, |_, _| Ok(Value::Nil)),
+    function("eq", 2..=MANY, |a, _| equals_any(&a[0], &a[1..]).map(Value::Bool)),
+    function("ge", 2..=2, |a, _| order(a, Ordering::is_ge)),
+    function("gt", 2..=2, |a, _| order(a, Ordering::is_gt)),
+    function("humanize", 1..=1, |a, _| float(&a[0]).map(words::humanize).map(Value::text)),
+    function("humanize1024", 1..=1, |a, _| float(&a[0]).map(words::humanize1024).map(Value::text)),
+    function("humanizeDuration", 1..=1, |a, _| float(&a[0]).map(words::humanize_duration).map(Value::text)),
+    function("humanizePercentage", 1..=1, |a, _| Ok(Value::text(number::general(float(&a[0])? * 100.0, Some(4)) + "%"))),
+    function("humanizeTimestamp", 1..=1, |a, _| float(&a[0]).and_then(words::humanize_timestamp).map(Value::text)),
+    function("index", 1..=MANY, |a, _| index(&a[0], &a[1..])),
+    function("le", 2..=2, |a, _| order(a, Ordering::is_le)),
+    function("len", 1..=1, |a, _| length(&a[0]).map(|length| Value::Whole(length as i64))),
+    function("lt", 2..=2, |a, _| order(a, Ordering::is_lt)),
+    function("match", 2..=2, |a, run| Ok(Value::Bool(run.regex(&a[0])?.is_match(&a[1].to_string())))),
+    function("ne", 2..=2, |a, _| equals_any(&a[0], &a[1..]).map(|equal| Value::Bool(!equal))),
+    function("not", 1..=1, |a, _| Ok(Value::Bool(!a[0].is_true()))),
+    function("or", 1..=MANY, |_, _| Ok(Value::Nil)),
+    function("parseDuration", 1..=1, |a, _| Span::parse(&a[0].to_string()).map(|span| Value::Number(span.as_secs_f64()))),
+    function("print", 0..=MANY, |a, _| Ok(Value::text(print(a)))),
+    function("printf", 1..=MANY, |a, _| printf::printf(&a[0].to_string(), &a[1..]).map(Value::text)),
+    function("println", 0..=MANY, |a, _| {
+        let texts: Vec<String> = a.iter().map(Value::to_string).collect();
+        Ok(Value::text(texts.join(" ") + "\n"))
+    }),
+    function("reReplaceAll", 3..=3, |a, run| {
+        let (regex, with, text) = (run.regex(&a[0])?, a[1].to_string(), a[2].to_string());
+        replace_all(&regex, &with, &text).map(Value::text)
+    }),
+    function("slice", 1..=3, |a, _| slice(&a[0], &a[1..])),
+    function("stripPort", 1..=1, |a, _| Ok(Value::text(words::strip_port(&a[0].to_string())))),
+    function("toLower", 1..=1, |a, _| Ok(Value::text(a[0].to_string().to_lowercase()))),
+    function("toUpper", 1..=1, |a, _| Ok(Value::text(a[0].to_string().to_uppercase()))),
+    function("urlQueryEscape", 1..=1, |a, _| Ok(Value::text(words::url_query_escape(&a[0].to_string())))),
+    function("urlquery", 1..=MANY, |a, _| Ok(Value::text(words::url_query_escape(&print(a))))),
+];
+
+/// What only rules have.
+pub(super) const RULES: &[Function] = &[function("title", 1..=1, |a, _| Ok(Value::text(words::title(&a[0].to_string()))))];
+
+/// What only messages have.
+pub(super) const MESSAGES: &[Function] = &[
+    function("date", 2..=2, |a, _| match (&a[0], &a[1]) {
+        (layout, Value::Time(time, zone)) => Ok(Value::text(moment::format(*time, zone, &layout.to_string()))),
+        (_, other) => Err(format!("date: `{other}` is no time")),
+    }),
+    function("html", 1..=MANY, |a, _| Ok(Value::text(words::escape_html(&print(a))))),
+    function("join", 2..=2, |a, _| {
+        let texts: Vec<String> = a[1].entries()?.into_iter().map(|(_, item)| item.to_string()).collect();
+        Ok(Value::text(texts.join(&a[0].to_string())))
+    }),
+    function("safeHtml", 1..=1, |a, _| Ok(Value::Safe(a[0].to_string().into()))),
+    function("safeUrl", 1..=1, |a, _| Ok(Value::Safe(a[0].to_string().into()))),
+    function("since", 1..=1, |a, run| match &a[0] {
+        Value::Time(time, _) => Ok(Value::Span(run.now - *time)),
+        other => Err(format!("since: `{other}` is no time")),
+    }),
+    function("stringSlice", 0..=MANY, |a, _| Ok(Value::texts(a.iter().map(Value::to_string)))),
+    function("title", 1..=1, |a, _| Ok(Value::text(words::title(&a[0].to_string().to_lowercase())))),
+    function("toJson", 1..=1, |a, _| Ok(Value::text(json(&a[0])?.to_string()))),
+    function("trimSpace", 1..=1, |a, _| Ok(Value::text(a[0].to_string().trim()))),
+    function("tz", 2..=2, |a, _| match (&a[0].to_string(), &a[1]) {
+        (name, Value::Time(time, _)) => {
+            let zone = TimeZone::get(name).map_err(|_| format!("tz: there is no time zone `{name}`"))?;
+            Ok(Value::Time(*time, zone))
         }
-        _ => value.to_string(),
-    }
-}
+        (_, other) => Err(format!("tz: `{other}` is no time")),
+    }),
+    function("urlUnescape", 1..=1, |a, _| Ok(Value::text(words::url_unescape(&a[0].to_string())))),
+];
 
-fn fault(message: String) -> Error {
-    Error::new(ErrorKind::InvalidOperation, message)
-}
+/// What Prometheus or Go know and we do not: there is no PromQL here.
+pub(super) const NOT_HERE: &[&str] = &[
+    "append",
+    "args",
+    "call",
+    "dict",
+    "externalURL",
+    "first",
+    "graphLink",
+    "js",
+    "label",
+    "list",
+    "pathPrefix",
+    "query",
+    "safeHtml",
+    "sortByLabel",
+    "strvalue",
+    "tableLink",
+    "toTime",
+    "value",
+];
+
+/// The longest text that a function may give; no message takes more.
+pub(super) const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// A number, also one that is written in a text.
-pub(super) fn float(value: &Value) -> Result<f64, Error> {
+pub(super) fn float(value: &Value) -> Result<f64, String> {
     let read = match value.as_str() {
         Some(text) => text.parse().ok(),
-        None if value.is_number() => f64::try_from(value.clone()).ok(),
-        None => None,
+        None => value.as_number(),
     };
-    read.ok_or_else(|| fault(format!("`{value}` is no number")))
-}
-
-fn regex(pattern: &Value) -> Result<Regex, Error> {
-    let pattern = text_of(pattern);
-    Regex::new(&pattern).map_err(|_| fault(format!("`{pattern}` is no regular expression")))
+    read.ok_or_else(|| format!("`{value}` is no number"))
 }
 
 /// How two numbers or two texts stand to each other; none with NaN. Unlike Go's, `5` and `5.0` are comparable.
-fn compare(a: &Value, b: &Value) -> Result<Option<Ordering>, Error> {
-    match (a.as_str(), b.as_str()) {
-        (Some(a), Some(b)) => Ok(Some(a.cmp(b))),
-        (None, None) if a.is_number() && b.is_number() => Ok(float(a)?.partial_cmp(&float(b)?)),
-        (None, None) if a.kind() == ValueKind::Bool && b.kind() == ValueKind::Bool => Ok(Some(a.is_true().cmp(&b.is_true()))),
-        _ => Err(fault(format!("cannot compare `{}` with `{}`: they are not of one kind", text_of(a), text_of(b)))),
+fn compare(a: &Value, b: &Value) -> Result<Option<Ordering>, String> {
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => return Ok(Some(a.cmp(b))),
+        (Value::Time(a, _), Value::Time(b, _)) => return Ok(Some(a.cmp(b))),
+        (Value::Nil, Value::Nil) => return Ok(Some(Ordering::Equal)),
+        _ => {}
+    }
+    match (a.as_str(), b.as_str(), a.as_number(), b.as_number()) {
+        (Some(a), Some(b), ..) => Ok(Some(a.cmp(b))),
+        (.., Some(a), Some(b)) => Ok(a.partial_cmp(&b)),
+        _ => Err(format!("cannot compare `{a}` with `{b}`: they are not of one kind")),
     }
 }
 
-fn equals_any(first: &Value, others: &[Value]) -> Result<bool, Error> {
+fn order(values: &[Value], holds: fn(Ordering) -> bool) -> Result<Value, String> {
+    compare(&values[0], &values[1]).map(|order| Value::Bool(order.is_some_and(holds)))
+}
+
+fn equals_any(first: &Value, others: &[Value]) -> Result<bool, String> {
     for other in others {
         if compare(first, other)? == Some(Ordering::Equal) {
             return Ok(true);
@@ -121,124 +171,95 @@ fn equals_any(first: &Value, others: &[Value]) -> Result<bool, Error> {
     Ok(false)
 }
 
-const LARGE: [&str; 8] = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
-const SMALL: [&str; 8] = ["m", "u", "n", "p", "f", "a", "z", "y"];
-const BINARY: [&str; 8] = ["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"];
-
-fn four_digits(value: f64) -> String {
-    number::general(value, Some(4))
+fn length(value: &Value) -> Result<usize, String> {
+    value.count().ok_or_else(|| format!("`{value}` has no length"))
 }
 
-/// Divides until the number is below `step`, as far as there are prefixes.
-fn reduce(mut value: f64, step: f64, prefixes: [&'static str; 8]) -> (f64, &'static str) {
-    let mut reached = "";
-    for prefix in prefixes {
-        if value.abs() < step {
-            break;
+/// Item after item of lists and maps within each other; an entry that a map has not is the empty text.
+fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
+    let mut value = value.clone();
+    for key in keys {
+        value = match (&value, key) {
+            (Value::Object(object), Value::Text(name) | Value::Safe(name)) => {
+                object.field(name).ok_or_else(|| format!("{} has no `{name}`", object.kind()))?
+            }
+            (_, Value::Whole(at)) => {
+                let entries = value.entries()?;
+                let found = usize::try_from(*at).ok().and_then(|at| entries.get(at));
+                found.map(|(_, item)| item.clone()).ok_or_else(|| format!("index {at} of {} items", entries.len()))?
+            }
+            _ => return Err(format!("`{key}` is no index of `{value}`")),
+        };
+    }
+    Ok(value)
+}
+
+/// `slice text 1 3`, as bytes; also of lists.
+fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
+    let length = length(value)?;
+    let bound = |at: usize, default: usize| match bounds.get(at) {
+        None => Ok(default),
+        Some(Value::Whole(bound)) => usize::try_from(*bound).ok().filter(|bound| *bound <= length).ok_or(()),
+        Some(_) => Err(()),
+    };
+    let fault = |()| format!("slice: out of the {length} that there are");
+    let (start, end) = (bound(0, 0).map_err(fault)?, bound(1, length).map_err(fault)?);
+    match value {
+        _ if start > end => Err(fault(())),
+        Value::List(items) => Ok(Value::List(items[start..end].into())),
+        _ => match value.as_str().and_then(|text| text.get(start..end)) {
+            Some(text) => Ok(Value::text(text)),
+            None => Err("slice: takes text, cut between characters, or a list".to_owned()),
+        },
+    }
+}
+
+/// Go's Sprint: a space between two of which neither is text.
+fn print(values: &[Value]) -> String {
+    let mut out = String::new();
+    let mut after_text = true;
+    for value in values {
+        let is_text = value.as_str().is_some();
+        if !out.is_empty() && !is_text && !after_text {
+            out.push(' ');
         }
-        (value, reached) = (value / step, prefix);
-    }
-    (value, reached)
-}
-
-/// Multiplies until the number is at least 1, as far as there are prefixes.
-fn enlarge(mut value: f64) -> (f64, &'static str) {
-    let mut reached = "";
-    for prefix in SMALL {
-        if value.abs() >= 1.0 {
-            break;
-        }
-        (value, reached) = (value * 1000.0, prefix);
-    }
-    (value, reached)
-}
-
-fn humanize(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return four_digits(value);
-    }
-    let (value, prefix) = if value.abs() >= 1.0 { reduce(value, 1000.0, LARGE) } else { enlarge(value) };
-    four_digits(value) + prefix
-}
-
-fn humanize1024(value: f64) -> String {
-    if value.abs() <= 1.0 || !value.is_finite() {
-        return four_digits(value);
-    }
-    let (value, prefix) = reduce(value, 1024.0, BINARY);
-    four_digits(value) + prefix
-}
-
-fn humanize_duration(value: f64) -> String {
-    if !value.is_finite() {
-        return four_digits(value);
-    }
-    if value == 0.0 {
-        return "0s".to_owned();
-    }
-    if value.abs() < 1.0 {
-        let (value, prefix) = enlarge(value);
-        return format!("{}{prefix}s", four_digits(value));
-    }
-    let sign = if value < 0.0 { "-" } else { "" };
-    let whole = value.abs() as i64;
-    let (days, hours, minutes, seconds) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60, whole % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{sign}{}s", four_digits(value.abs())),
-        (0, 0, _) => format!("{sign}{minutes}m {seconds}s"),
-        (0, _, _) => format!("{sign}{hours}h {minutes}m {seconds}s"),
-        _ => format!("{sign}{days}d {hours}h {minutes}m {seconds}s"),
-    }
-}
-
-/// Seconds since the epoch as Go prints a time: to the millisecond, UTC.
-fn humanize_timestamp(value: f64) -> Result<String, Error> {
-    if !value.is_finite() {
-        return Ok(four_digits(value));
-    }
-    // Go counts nanoseconds in 64 bits.
-    let overflow = || fault(format!("{} is too far from 1970 to be a timestamp", number::shortest(value)));
-    if value.abs() > i64::MAX as f64 / 1e9 {
-        return Err(overflow());
-    }
-    let at = jiff::Timestamp::from_millisecond((value * 1e3) as i64).map_err(|_| overflow())?;
-    Ok(at.strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string())
-}
-
-/// The first letter of each word in upper case; an apostrophe or a hyphen ends a word, an underscore does not.
-fn title(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut within_word = false;
-    for c in text.chars() {
-        if within_word {
-            out.push(c);
-        } else {
-            out.extend(c.to_uppercase());
-        }
-        within_word = c.is_alphanumeric() || c == '_' || !(c.is_ascii() || c.is_whitespace());
+        out += &value.to_string();
+        after_text = is_text;
     }
     out
 }
 
-/// The host of `host:port` and `[host]:port`; any other text is itself.
-fn strip_port(text: &str) -> &str {
-    let Some((host, _)) = text.rsplit_once(':') else { return text };
-    let plain = |host: &str| !host.contains(['[', ']']);
-    match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
-        Some(Some(inner)) if plain(inner) => inner,
-        None if plain(host) && !host.contains(':') => host,
-        _ => text,
+/// Replaces with `$1` and its like; an expansion beyond what a message takes is refused before it is made.
+fn replace_all(regex: &regex::Regex, with: &str, text: &str) -> Result<String, String> {
+    let matches = regex.find_iter(text).take(MAX_TEXT_BYTES).count();
+    let references = with.matches('$').count();
+    if matches.saturating_mul(with.len() + references.saturating_mul(text.len())) > 64 * MAX_TEXT_BYTES {
+        return Err("reReplaceAll: the text would become too long".to_owned());
     }
+    Ok(regex.replace_all(text, with).into_owned())
 }
 
-fn url_query_escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            _ => out += &format!("%{byte:02X}"),
-        }
-    }
-    out
+fn json(value: &Value) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        Value::Nil => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Whole(whole) => (*whole).into(),
+        Value::Number(number) => (*number).into(),
+        Value::Time(time, _) => time.to_string().into(),
+        Value::Span(span) => (span.0.saturating_mul(1_000)).into(),
+        Value::List(_) => value.entries()?.iter().map(|(_, item)| json(item)).collect::<Result<_, _>>()?,
+        Value::Object(object) => match object.entries() {
+            Some(entries) if entries.iter().any(|(key, _)| key.as_str().is_some()) => {
+                let pairs = entries.into_iter().map(|(key, item)| Ok((key.to_string(), json(&item)?)));
+                serde_json::Value::Object(pairs.collect::<Result<_, String>>()?)
+            }
+            Some(entries) => entries.iter().map(|(_, item)| json(item)).collect::<Result<_, _>>()?,
+            None => {
+                let fields = object.fields().iter().filter_map(|name| Some((*name, object.field(name)?)));
+                let pairs = fields.map(|(name, field)| Ok((name.to_owned(), json(&field)?)));
+                serde_json::Value::Object(pairs.collect::<Result<_, String>>()?)
+            }
+        },
+        Value::Text(_) | Value::Safe(_) => value.to_string().into(),
+    })
 }

@@ -2,10 +2,8 @@
 //!
 //! Where Go would print its fault into the text (`%!d(float64=5)`), this one fails, so that `check` finds it.
 
-use minijinja::Value;
-
-use super::functions::{float, text_of};
 use super::number;
+use super::value::Value;
 
 /// No message needs wider fields; bounds what a template can make.
 const MAX_WIDTH: usize = 500;
@@ -73,20 +71,23 @@ impl Directive {
     /// The argument in words, not yet padded.
     fn print(&self, verb: char, argument: &Value) -> Result<String, String> {
         let precision = self.precision.unwrap_or(6);
-        let number = || if argument.is_number() { float(argument).ok() } else { None };
+        let is_whole = matches!(argument, Value::Whole(_));
+        let number = || argument.as_number();
         let text = match (verb, number()) {
-            ('v', Some(value)) if !argument.is_integer() => number::general(value, self.precision),
-            ('v' | 'd', _) if argument.is_integer() => text_of(argument),
-            ('v', _) => text_of(argument),
+            ('v', Some(value)) if matches!(argument, Value::Number(_)) => number::general(value, self.precision),
+            ('v' | 'd', _) if is_whole => argument.to_string(),
+            ('v', _) => argument.to_string(),
             ('g', Some(value)) => number::general(value, self.precision),
             ('f' | 'F', Some(value)) => number::fixed(value, precision),
             ('e', Some(value)) => number::scientific(value, precision),
-            ('s', None) => text_of(argument).chars().take(self.precision.unwrap_or(usize::MAX)).collect(),
-            ('q', None) => serde_json::Value::from(text_of(argument)).to_string(),
-            ('t', None) if matches!(text_of(argument).as_str(), "true" | "false") => text_of(argument),
+            ('s', None) | ('s', Some(_)) if !matches!(argument, Value::Whole(_) | Value::Number(_)) => {
+                argument.to_string().chars().take(self.precision.unwrap_or(usize::MAX)).collect()
+            }
+            ('q', None) => serde_json::Value::from(argument.to_string()).to_string(),
+            ('t', None) if matches!(argument.to_string().as_str(), "true" | "false") => argument.to_string(),
             ('d', Some(_)) => return Err("wants a whole number; use %.0f".to_owned()),
             ('s' | 'q', Some(_)) => return Err("wants text; use %v for a number".to_owned()),
-            ('d' | 'g' | 'f' | 'F' | 'e' | 't', _) => return Err(format!("cannot print `{}`", text_of(argument))),
+            ('d' | 'g' | 'f' | 'F' | 'e' | 't', _) => return Err(format!("cannot print `{argument}`")),
             _ => return Err("is unknown; known verbs are v d f e g s q t".to_owned()),
         };
         let signed = self.plus && number().is_some() && !text.starts_with(['+', '-']);
@@ -120,7 +121,7 @@ mod tests {
         check("%v", 0.1 + 0.2, "0.30000000000000004");
         check("%v", 1e-5, "1e-05");
         check("%v", 0.0001, "0.0001");
-        check("%v", 5, "5");
+        check("%v", 5_i64, "5");
         check("%.3g", 1234.0, "1.23e+03");
         check("%g", 100_000.0, "100000");
         check("%.0f|", 2.5, "2|");
@@ -129,7 +130,7 @@ mod tests {
         check("%5.1f|", 1.25, "  1.2|");
         check("%-6.1f|", 1.25, "1.2   |");
         check("%06.1f", -1.25, "-001.2");
-        check("%+d", 5, "+5");
+        check("%+d", 5_i64, "+5");
         check("%s", "é", "é");
         check("%.2s", "éàü", "éà");
         check("%q", "a\"b", "\"a\\\"b\"");

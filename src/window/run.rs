@@ -70,7 +70,9 @@ impl Run {
 
     /// The run at an instant that is not before what is settled.
     pub fn at(&self, at: Time) -> RunState {
-        let end = self.recent.partition_point(|(time, ..)| *time <= at);
+        // Mostly it is now.
+        let is_now = self.recent.last().is_none_or(|(time, ..)| *time <= at);
+        let end = if is_now { self.recent.len() } else { self.recent.partition_point(|(time, ..)| *time <= at) };
         // Nothing before the last success matters.
         let calls = &self.recent[..end];
         match calls.iter().rposition(|(_, failure, _)| !failure) {

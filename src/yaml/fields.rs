@@ -12,7 +12,7 @@ use crate::diag::{File, Place, nearest};
 
 /// A map without anything, over which readers are run for their schema.
 static NOTHING: LazyLock<Node> = LazyLock::new(|| {
-    let file = Arc::new(File { name: String::new(), text: String::new() });
+    let file = Arc::new(File::default());
     Node { value: Value::Map(Vec::new()), place: Place { file, bytes: 0..0 } }
 });
 
@@ -87,6 +87,11 @@ impl Node {
     }
 }
 
+/// A key as a message may repeat it: without what may be its value.
+pub(super) fn shown_key(name: &str) -> &str {
+    name.split_once([':', ' ', '\n']).map_or(name, |(before, _)| before)
+}
+
 impl<'a> Fields<'a> {
     pub(super) fn new(node: &'a Node, pairs: &'a [(Node, Node)]) -> Fields<'a> {
         Fields { node, pairs, asked: Vec::new(), hints: Vec::new(), asking: None }
@@ -101,7 +106,9 @@ impl<'a> Fields<'a> {
 
     /// The same, where the schema is to say what `read` reads.
     pub fn node_of<T>(&mut self, key: &'static str, read: impl Read<T>) -> Option<&'a Node> {
-        self.node_as(key, || read.schema())
+        let node = self.node_as(key, || read.schema());
+        node.filter(|_| read.is_secret()).into_iter().for_each(|node| node.hide_secret(key));
+        node
     }
 
     /// The same with the schema itself.
@@ -113,7 +120,11 @@ impl<'a> Fields<'a> {
     /// The value under a key; none where it is absent or at fault.
     pub fn optional<T>(&mut self, key: &'static str, faults: &mut Faults, read: impl Read<T>) -> Option<T> {
         self.ask(key, || read.schema());
-        read.read(key, self.node(key)?, faults)
+        let node = self.node(key)?;
+        if read.is_secret() {
+            node.hide_secret(key);
+        }
+        read.read(key, node, faults)
     }
 
     /// Like `optional`, but its absence is a fault.
@@ -155,6 +166,7 @@ impl<'a> Fields<'a> {
         }
         let Some(node) = self.node(key) else { return Vec::new() };
         let Value::List(items) = &node.value else {
+            node.hide_in_zone();
             let message = format!("{key}: expected a list, found {}", node.kind());
             faults.error_help("wrong-type", node, message, "each item of a list begins with `- `");
             return Vec::new();
@@ -174,6 +186,7 @@ impl<'a> Fields<'a> {
             None => &[],
             Some((_, Value::Map(pairs))) => pairs,
             Some((node, _)) => {
+                node.hide_in_zone();
                 faults.error("wrong-type", node, format!("{key}: expected a map of names to values, found {}", node.kind()));
                 &[]
             }
@@ -215,15 +228,21 @@ impl<'a> Fields<'a> {
 
     /// Reports the keys that nobody asked for, each with the known one it may have meant.
     pub fn finish(mut self, faults: &mut Faults) {
-        for (key, _) in self.rest() {
+        for (key, value) in self.rest() {
+            // It may be a secret, under a mistyped key or behind a colon without its space.
+            value.hide_in_zone();
             let name = key.key_name();
+            let shown = shown_key(name);
+            if shown != name {
+                key.hide();
+            }
             let hint = self.hints.iter().find(|(key, _)| *key == name);
             let help = match (hint, nearest(name, self.asked.iter().copied())) {
                 (Some((_, hint)), _) => hint.clone(),
                 (None, Some(known)) => format!("did you mean `{known}`?"),
                 (None, None) => format!("known here: {}", self.asked.join(", ")),
             };
-            faults.error_help("unknown-key", key, format!("unknown key `{name}`"), help);
+            faults.error_help("unknown-key", key, format!("unknown key `{shown}`"), help);
         }
     }
 

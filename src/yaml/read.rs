@@ -20,6 +20,11 @@ pub trait Read<T> {
     fn schema(&self) -> serde_json::Value {
         json!({})
     }
+
+    /// Whether nobody should see what it reads.
+    fn is_secret(&self) -> bool {
+        false
+    }
 }
 
 impl<T, F: Fn(&Node) -> Result<T, String>> Read<T> for F {
@@ -33,12 +38,17 @@ impl<T, F: Fn(&Node) -> Result<T, String>> Read<T> for F {
 pub struct Type<T> {
     read: fn(&Node) -> Result<T, String>,
     schema: fn() -> serde_json::Value,
+    secret: bool,
 }
 
 impl<T> Type<T> {
     /// From its parts.
     pub const fn new(read: fn(&Node) -> Result<T, String>, schema: fn() -> serde_json::Value) -> Type<T> {
-        Type { read, schema }
+        Type { read, schema, secret: false }
+    }
+
+    const fn secret(self) -> Type<T> {
+        Type { secret: true, ..self }
     }
 
     /// The same with one more step; its errors are shown at the value.
@@ -68,6 +78,10 @@ impl<T> Read<T> for Type<T> {
     fn schema(&self) -> serde_json::Value {
         (self.schema)()
     }
+
+    fn is_secret(&self) -> bool {
+        self.secret
+    }
 }
 
 /// A reader and a step after it.
@@ -86,6 +100,10 @@ impl<T, U, R: Read<T>, F: Fn(T) -> Result<U, String>> Read<U> for Then<R, T, F> 
 
     fn schema(&self) -> serde_json::Value {
         self.read.schema()
+    }
+
+    fn is_secret(&self) -> bool {
+        self.read.is_secret()
     }
 }
 
@@ -159,6 +177,10 @@ impl<T, R: Read<T>> Read<Vec<T>> for List<R> {
         let item = self.0.schema();
         json!({ "anyOf": [{ "type": "array", "items": item }, item] })
     }
+
+    fn is_secret(&self) -> bool {
+        self.0.is_secret()
+    }
 }
 
 /// Any scalar as the text that was written.
@@ -188,9 +210,9 @@ pub const POSITIVE_SPAN: Type<Span> = Type::new(positive_span, span_schema);
 pub const TEXTS: Type<Vec<(String, String)>> =
     Type::new(texts, || json!({ "type": "object", "additionalProperties": TEXT.schema() }));
 /// A secret: the text, in which `${NAME}` stands for a variable of the environment.
-pub const SECRET: Type<Secret> = Type::new(secret, || json!({ "type": ["string", "number"] }));
+pub const SECRET: Type<Secret> = Type::new(secret, || json!({ "type": ["string", "number"] })).secret();
 /// A secret from the file that is named.
-pub const SECRET_FILE: Type<Secret> = Type::new(secret_file, || json!({ "type": "string" }));
+pub const SECRET_FILE: Type<Secret> = Type::new(secret_file, || json!({ "type": "string" })).secret();
 
 /// What a file with a secret may hold: a longer one was named by mistake, or never ends.
 const SECRET_BYTES: u64 = 65_536;
@@ -215,10 +237,16 @@ pub fn text(node: &Node) -> Result<String, String> {
     }
 }
 
-/// `true` or `false`.
+/// `true` or `false`; also YAML 1.1's words for them, as files for Alertmanager have them, where they are not quoted.
 pub fn boolean(node: &Node) -> Result<bool, String> {
-    match node.value {
-        Value::Bool(value) => Ok(value),
+    match &node.value {
+        Value::Bool(value) => Ok(*value),
+        Value::Text(text) if node.written() == text => match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "y" => Ok(true),
+            "no" | "off" | "n" => Ok(false),
+            _ => Err("expected true or false, found text".to_owned()),
+        },
+        Value::Text(_) => Err("expected true or false, found quoted text; write `true` or `false`".to_owned()),
         _ => Err(format!("expected true or false, found {}", node.kind())),
     }
 }
@@ -369,6 +397,21 @@ mod tests {
     #[test]
     fn a_file_that_never_ends_is_no_secret() {
         assert!(faults("a: /dev/zero", SECRET_FILE).contains("/dev/zero is too long for a secret"));
+    }
+
+    #[test]
+    fn the_booleans_of_yaml_1_1_are_read_unless_quoted() {
+        let read = |yaml| parse("t", yaml, &mut Faults::default()).and_then(|root| boolean(root.at("a")).ok());
+        for (yaml, expected) in [
+            ("a: yes", Some(true)),
+            ("a: Off # x", Some(false)),
+            ("{a: on}", Some(true)),
+            ("a: no", Some(false)),
+            ("a: 'yes'", None),
+            ("a: yess", None),
+        ] {
+            assert_eq!(read(yaml), expected, "{yaml}");
+        }
     }
 
     #[test]

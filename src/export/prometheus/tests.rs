@@ -183,6 +183,7 @@ fn alert(name: &str, model: &str, state: State) -> Alert {
         resolved_at: None,
         absent_since: None,
         late: false,
+        posted: None,
     }
 }
 

@@ -1,8 +1,16 @@
 //! Timelines are scripts, a step a line: `5m resolve a` or `5m flush -> what is decided`.
 
+mod alertmanager;
+mod escalation;
 mod guarantee;
+mod quiet;
+mod storage;
+mod tree;
 
 use super::*;
+use crate::calendar::TimeIntervals;
+use crate::labels::{Matcher, Matchers};
+use crate::route::{Endpoint, InhibitRule, Route, Scope};
 use crate::yaml::{self, Faults};
 
 /// `a1` is alertname="a", model="1".
@@ -23,33 +31,53 @@ fn alert(name: &str, fired_at: Time) -> Alert {
         resolved_at: None,
         absent_since: None,
         late: false,
+        posted: None,
     }
 }
 
-fn route(text: &str) -> Route {
+const RECEIVERS: [&str; 7] = ["oncall", "both", "quiet", "lead", "boss", "mirror", "gone"];
+
+/// `receiver: oncall, repeat_interval: 10m`, or with `route:` all that a configuration says about routing.
+fn route(text: &str) -> Routing {
     let mut faults = Faults::default();
     // One group for all, unless the test says otherwise.
     let one = if text.contains("group_by") { "" } else { ", group_by: []" };
-    let node = yaml::parse("t.yml", &format!("{{{text}{one}}}"), &mut faults).unwrap();
-    let receivers = ["oncall", "both", "quiet", "gone"].map(str::to_owned);
-    let route = node.map(&mut faults, |fields, faults| Route::parse(fields, faults, &receivers));
+    let whole = if text.contains("route:") { text.to_owned() } else { format!("{{route: {{{text}{one}}}}}") };
+    let node = yaml::parse("t.yml", &whole, &mut faults).unwrap();
+    let receivers = RECEIVERS.map(str::to_owned);
+    let routing = node.map(&mut faults, |fields, faults| {
+        let theirs = fields.optional("compatibility", faults, yaml::TEXT).is_some();
+        let semantics = if theirs { Semantics::Alertmanager } else { Semantics::Ours };
+        let time_intervals = TimeIntervals::read(fields, faults);
+        let scope = Scope { semantics, receivers: &receivers, time_intervals: &time_intervals };
+        let root = fields.nested("route", faults, |fields, faults| Route::parse(fields, faults, &scope)).unwrap();
+        let inhibit_rules = fields.each("inhibit_rules", faults, InhibitRule::parse);
+        Some(Routing { semantics, root, inhibit_rules, time_intervals, receivers: endpoints() })
+    });
     assert!(faults.0.is_empty(), "{:?}", faults.0);
-    route.unwrap()
+    routing.unwrap()
 }
 
-fn integrations(receiver: &str) -> Vec<(usize, bool)> {
-    match receiver {
-        "oncall" => vec![(0, true)],
-        "both" => vec![(0, true), (1, false)],
-        "quiet" => vec![(0, false)],
-        _ => vec![],
-    }
+fn endpoints() -> BTreeMap<String, Vec<Endpoint>> {
+    let endpoint = |index, send_resolved, refresh: i64| {
+        let refresh = (refresh > 0).then_some(Span::secs(refresh));
+        Endpoint { index, send_resolved, refresh }
+    };
+    let all = [
+        ("oncall", vec![endpoint(0, true, 0)]),
+        ("both", vec![endpoint(0, true, 0), endpoint(1, false, 0)]),
+        ("quiet", vec![endpoint(0, false, 0)]),
+        ("lead", vec![endpoint(0, true, 0)]),
+        ("boss", vec![endpoint(0, true, 0)]),
+        ("mirror", vec![endpoint(0, true, 60)]),
+    ];
+    all.into_iter().map(|(name, endpoints)| (name.to_owned(), endpoints)).collect()
 }
 
 /// `oncall/0{alertname="a"} new alert: +a -b`, without a colon where it is held.
 fn shown(decision: &Decision) -> String {
     let Decision { receiver, integration, group_key, action, reason } = decision;
-    let group = group_key.strip_prefix("{}:").unwrap().replace("{}", "");
+    let group = group_key.strip_prefix("{}").unwrap().replace("/{}", "").replace(":{}", "").replace(':', "");
     let head = format!("{receiver}/{integration}{group} {reason}");
     let Action::Notify(notification) = action else { return head };
     let sign = |alert: &Alert| if alert.state == State::Firing { '+' } else { '-' };
@@ -58,21 +86,71 @@ fn shown(decision: &Decision) -> String {
     format!("{head}:{}", notification.alerts.iter().map(name).collect::<String>())
 }
 
+fn matchers(text: &str) -> Matchers {
+    Matchers(vec![Matcher::parse(text).unwrap()])
+}
+
+/// A matcher, or a receiver and the key of one of its groups; nothing: all that fires.
+fn selection(text: &str) -> Selection {
+    match text.split_once(' ') {
+        Some((receiver, key)) => {
+            Selection::Group { receiver: Some(receiver.to_owned()).filter(|name| name != "any"), key: key.to_owned() }
+        }
+        None if text.is_empty() => Selection::Matching(Matchers::default()),
+        None => Selection::Matching(matchers(text)),
+    }
+}
+
+/// `oncall{} by me: a1 b1`
+fn told(groups: &[GroupView]) -> String {
+    let name = |labels: &Labels| format!(" {}{}", labels.get("alertname"), labels.get("model"));
+    let by = |group: &GroupView| {
+        let by =
+            |ack: &crate::route::Acknowledgement| format!("by {}:{}", ack.by, ack.alerts.iter().map(name).collect::<String>());
+        group.acknowledgement.as_ref().map_or("by nobody".to_owned(), by)
+    };
+    groups.iter().map(|group| format!("{}{} {}", group.receiver, group.labels, by(group))).collect::<Vec<_>>().join("; ")
+}
+
 /// A router and what a book would know.
+#[derive(Default)]
 struct Bench {
     router: Router,
     alerts: BTreeMap<String, Alert>,
-    /// A receiver that the configuration has lost.
-    lost: String,
+    /// The documents in the store, by kind and name.
+    stored: BTreeMap<(&'static str, String), Vec<u8>>,
 }
 
 impl Bench {
     fn new(text: &str) -> Bench {
-        Bench { router: Router::new(route(text)), alerts: BTreeMap::new(), lost: String::new() }
+        Bench { router: Router::new(route(text), Saved::default(), Silences::default(), Time(0)), ..Bench::default() }
     }
 
     fn flush(&mut self, now: Time) -> Vec<Decision> {
-        self.router.flush(now, |receiver| if receiver == self.lost { vec![] } else { integrations(receiver) })
+        let decisions = self.router.flush(now);
+        self.store();
+        decisions
+    }
+
+    fn store(&mut self) {
+        for (kind, name, body) in self.router.take_changed() {
+            match body {
+                Some(body) => drop(self.stored.insert((kind, name), body)),
+                None => drop(self.stored.remove(&(kind, name))),
+            }
+        }
+    }
+
+    /// From nothing but what is stored, and the alerts that the books know.
+    fn restart(&mut self, now: Time) {
+        self.store();
+        let groups = self.stored.iter().filter(|((kind, _), _)| Saved::KINDS.contains(kind));
+        let saved = groups.map(|((kind, name), body)| (*kind, name.clone(), body.clone())).collect();
+        let saved = Saved::restore(saved).unwrap();
+        let silences = self.stored.iter().filter(|((kind, _), _)| *kind == "silence");
+        let silences = Silences::restore(silences.map(|((_, name), body)| (name.clone(), body.clone())).collect()).unwrap();
+        self.router = Router::new(self.router.routing.clone(), saved, silences, now);
+        self.router.recall(self.alerts.values(), now);
     }
 
     fn update(&mut self, name: &str, alert: Alert, now: Time) {
@@ -84,6 +162,10 @@ impl Bench {
         match op {
             "fire" => self.update(argument, alert(argument, now), now),
             "resolve" => self.update(argument, self.alerts[argument].resolved(now), now),
+            "posted_over" => {
+                let posted = crate::alert::Posted { generator_url: String::new(), ends_at: now, updated_at: now, timeout: false };
+                self.router.update(&Alert { posted: Some(posted), ..alert(argument, now).resolved(now) }, now);
+            }
             "again" => self.router.update(&self.alerts[argument], now),
             // Fired ten minutes ago, and over since five; told as a book does, in two changes.
             "late" => {
@@ -92,19 +174,43 @@ impl Bench {
                 self.update(argument, firing.resolved(now - Span::secs(300)), now);
             }
             "late_firing" => self.update(argument, Alert { late: true, ..alert(argument, now - Span::secs(600)) }, now),
-            "reload" => self.router.reload(route(argument)),
-            "restart" => {
-                let stored = postcard::to_allocvec(self.router.saved()).unwrap();
-                let saved: Saved = postcard::from_bytes(&stored).unwrap();
-                assert_eq!(&saved, self.router.saved());
-                self.router = Router::restore(self.router.route.clone(), saved);
+            "reload" => self.router.reload(route(argument), now),
+            "restart" => self.restart(now),
+            // Under an id, what a matcher says, for so long.
+            "silence" => {
+                let words: Vec<&str> = argument.split(' ').collect();
+                let (starts_at, ends_at) = (now, now + Span::parse(words[2]).unwrap());
+                let (created_by, comment) = ("me".to_owned(), "because".to_owned());
+                let draft = Draft { id: None, matchers: matchers(words[1]), starts_at, ends_at, created_by, comment };
+                assert_eq!(self.router.silence(draft, words[0].to_owned(), now), Ok(words[0].to_owned()));
+            }
+            "unsilence" => self.router.expire_silence(argument, now).unwrap(),
+            "ack" => return told(&self.router.acknowledge(&selection(argument), "me", "on it", now)),
+            "unack" => return told(&self.router.unacknowledge(&selection(argument), now)),
+            "trace" => {
+                let quiet =
+                    |trace: &Trace| if trace.quiet.is_empty() { String::new() } else { format!(" ({})", trace.quiet.join(", ")) };
+                let line = |trace: &Trace| format!("{}x {}{}", trace.times, trace.reason, quiet(trace));
+                let key = self.router.groups(now).into_iter().find(|group| group.receiver == argument).unwrap().key;
+                return self.router.trace(argument, &key).iter().map(line).collect::<Vec<_>>().join("; ");
+            }
+            "status" => {
+                let status = self.router.status(&labels(argument), now);
+                let inhibited: Vec<String> = status.inhibited_by.iter().map(ToString::to_string).collect();
+                let all = [status.receivers, status.silenced_by, inhibited, status.muted_by].map(|names| names.join(","));
+                return format!("{} {}", all.join("/"), if status.is_unprocessed { "new" } else { "" }).trim().to_owned();
             }
             "give_up" => {
                 let mut words = argument.splitn(3, ' ');
                 let mut word = || words.next().unwrap_or("{}:{}");
-                self.router.forget_log(word(), word().parse().unwrap(), word());
+                self.router.forget_log(word(), word().parse().unwrap(), word(), &BTreeSet::new());
             }
-            "lose" => self.lost = argument.to_owned(),
+            // A configuration with all receivers but this one.
+            "lose" => {
+                let mut routing = Routing { receivers: route(ONE).receivers, ..self.router.routing.clone() };
+                routing.receivers.remove(argument);
+                self.router.reload(routing, now);
+            }
             "next" => return self.router.next_flush().map_or(String::new(), |at| (at - Time(0)).to_string()),
             "flush" => return self.flush(now).iter().map(shown).collect::<Vec<_>>().join("; "),
             _ => panic!("no step is called {op}"),
@@ -172,6 +278,22 @@ fn each_row_of_the_decision() {
          16m fire a
          16m flush -> both/0 new alert: +a; both/1 new alert: +a",
     );
+}
+
+/// Of many groups that are due, each is looked at once, however many a step may look at.
+#[test]
+fn groups_are_looked_at_in_portions() {
+    let mut bench = Bench::new("receiver: oncall, group_by: [alertname]");
+    let names = ["a1", "a2", "a3", "b1", "b2", "c1", "d1"];
+    names.iter().for_each(|name| bench.update(name, alert(name, Time(0)), Time(0)));
+    let mut portions = Vec::new();
+    while bench.router.is_due(Time(0)) {
+        portions.push(bench.router.flush_some(Time(0), 3).iter().map(shown).collect::<Vec<_>>().join("; "));
+    }
+    // The last group of a portion may have more alerts than there is room for.
+    let [a, b, c, d] = [("a", "+a1 +a2 +a3"), ("b", "+b1 +b2"), ("c", "+c1"), ("d", "+d1")]
+        .map(|(name, alerts)| format!("oncall/0{{alertname=\"{name}\"}} first alert: {alerts}"));
+    assert_eq!(portions, [a, format!("{b}; {c}"), d]);
 }
 
 #[test]

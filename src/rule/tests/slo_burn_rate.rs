@@ -119,7 +119,9 @@ fn budgets_and_burn_rates_are_exported() {
             let name = gauge.name.trim_start_matches("modelwatch_slo_");
             format!("{name} {} {}", gauge.labels, three_digits(gauge.value)).replace('"', "")
         };
-        rules[0].take_gauges().map(text).collect::<Vec<_>>()
+        let mut lines: Vec<String> = rules[0].take_gauges(&mut windows).into_iter().map(text).collect();
+        lines.sort();
+        lines
     };
     assert_eq!(
         exported("0"),
