@@ -5,6 +5,7 @@ use crate::postgres::Postgres;
 use modelwatch::alert::{Alert, Change, Kind, State};
 use modelwatch::config::{self, Config};
 use modelwatch::engine::core::Core;
+use modelwatch::engine::deliver::Attempted;
 use modelwatch::engine::{ingest, shared};
 use modelwatch::notify::Outcome;
 use modelwatch::outbox::Delivery;
@@ -128,7 +129,7 @@ impl Engine {
                 break;
             }
             for (delivery, _) in leased {
-                self.core.record(&delivery, &Outcome::Delivered, now).await;
+                self.core.record(&delivery, Attempted { outcome: Outcome::Delivered, handle: None }, now).await;
                 self.sent.push(delivery);
             }
         }

@@ -13,11 +13,11 @@ use std::time::Duration;
 /// Part of each receiver's URL or key; it may stand in no log.
 const SECRET: &str = "s3cr3t-t0ken";
 
-const CALLS: &str = "CREATE TABLE calls (id integer PRIMARY KEY, at text NOT NULL, model text NOT NULL, ok boolean NOT NULL); CREATE INDEX calls_at ON calls (at)";
-const FAILURE: &str = "INSERT INTO calls (at, model, ok) VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now'), 'gpt', 0)";
+pub const CALLS: &str = "CREATE TABLE calls (id integer PRIMARY KEY, at text NOT NULL, model text NOT NULL, ok boolean NOT NULL); CREATE INDEX calls_at ON calls (at)";
+pub const FAILURE: &str = "INSERT INTO calls (at, model, ok) VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now'), 'gpt', 0)";
 
 /// Seconds that failures stay in the window of the rule.
-const WITHIN: u64 = 8;
+pub const WITHIN: u64 = 8;
 
 /// A daemon over a SQLite table of calls, a rule that fires while calls fail, and one receiver.
 struct Scene {
@@ -64,7 +64,7 @@ impl Kind {
     }
 }
 
-fn config(file: &Path, integrations: &str, group_interval: &str) -> String {
+pub fn config(file: &Path, integrations: &str, group_interval: &str) -> String {
     format!(
         "listen: 127.0.0.1:0
 state: modelwatch.db
@@ -83,7 +83,7 @@ receivers: [{{name: oncall, {integrations}}}]
     )
 }
 
-fn write_rules(dir: &Path) {
+pub fn write_rules(dir: &Path) {
     let rules = format!(
         "groups:
   - name: calls

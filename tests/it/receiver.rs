@@ -19,6 +19,12 @@ pub enum Behaviour {
     Hang,
     /// Resets the connection once the request has arrived.
     Reset,
+    /// 307 to this path of the same server.
+    Redirect(&'static str),
+    /// Answers with this status and all that was sent, as a careless server does in its errors.
+    Echo(u16),
+    /// Answers with this status and a megabyte.
+    Flood(u16),
 }
 
 pub const OK: Behaviour = Behaviour::Answer(200, "ok");
@@ -28,13 +34,22 @@ pub const OK: Behaviour = Behaviour::Answer(200, "ok");
 pub struct Request {
     pub at: Instant,
     pub path: String,
+    /// The request line and the headers.
+    pub head: String,
     pub body: String,
     pub answered: Behaviour,
+}
+
+/// How requests are answered whose path and body hold all of these texts: one after another, the last one for ever.
+struct Rule {
+    needles: Vec<String>,
+    script: VecDeque<Behaviour>,
 }
 
 #[derive(Default)]
 struct Shared {
     script: Mutex<VecDeque<Behaviour>>,
+    rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<Request>>,
     closing: AtomicBool,
 }
@@ -60,6 +75,13 @@ impl Receiver {
 
     pub fn script(&self, script: &[Behaviour]) {
         *self.shared.script.lock().unwrap() = script.iter().cloned().collect();
+    }
+
+    /// Behaves so to requests whose path and body hold all of these texts, one after another, and the last one for ever.
+    /// What was said first counts.
+    pub fn when(&self, needles: &[&str], script: &[Behaviour]) {
+        let needles = needles.iter().map(|needle| (*needle).to_owned()).collect();
+        self.shared.rules.lock().unwrap().push(Rule { needles, script: script.iter().cloned().collect() });
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -122,10 +144,11 @@ impl Shared {
             }
             std::thread::sleep(Duration::from_millis(1));
         };
-        let behaviour = self.script.lock().unwrap().pop_front().unwrap_or(OK);
         let path = String::from_utf8_lossy(&text).split(' ').nth(1).unwrap_or("").to_owned();
         let body = String::from_utf8_lossy(&text[head..head + length]).into_owned();
-        let request = Request { at: Instant::now(), path, body, answered: behaviour.clone() };
+        let behaviour = self.behaviour(&format!("{path} {body}"));
+        let all = String::from_utf8_lossy(&text[..head]).into_owned();
+        let request = Request { at: Instant::now(), path, head: all.clone(), body: body.clone(), answered: behaviour.clone() };
         // Recorded before the answer: who waits for the effect of the answer finds the request.
         self.requests.lock().unwrap().push(request);
         if behaviour == Behaviour::Reset {
@@ -133,8 +156,11 @@ impl Shared {
         }
         stream.read_exact(&mut vec![0; head + length]).ok()?;
         let (status, extra, body) = match behaviour {
-            Behaviour::Answer(status, body) => (status, String::new(), body),
-            Behaviour::Busy(seconds) => (429, format!("Retry-After: {seconds}\r\n"), "slow down"),
+            Behaviour::Answer(status, body) => (status, String::new(), body.to_owned()),
+            Behaviour::Busy(seconds) => (429, format!("Retry-After: {seconds}\r\n"), "slow down".to_owned()),
+            Behaviour::Redirect(path) => (307, format!("Location: {path}\r\n"), "over there".to_owned()),
+            Behaviour::Echo(status) => (status, String::new(), format!("{all}{body}")),
+            Behaviour::Flood(status) => (status, String::new(), "x".repeat(1 << 20)),
             // Until the other side has had enough.
             Behaviour::Hang => return stream.read(&mut buffer).ok().map(drop),
             Behaviour::Reset => return None,
@@ -142,6 +168,18 @@ impl Shared {
         let length = body.len();
         let answer = format!("HTTP/1.1 {status} Scripted\r\n{extra}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
         stream.write_all(answer.as_bytes()).ok()
+    }
+}
+
+impl Shared {
+    fn behaviour(&self, request: &str) -> Behaviour {
+        for rule in self.rules.lock().unwrap().iter_mut() {
+            if rule.needles.iter().all(|needle| request.contains(needle.as_str())) {
+                let last = rule.script.len() == 1;
+                return if last { rule.script[0].clone() } else { rule.script.pop_front().unwrap_or(OK) };
+            }
+        }
+        self.script.lock().unwrap().pop_front().unwrap_or(OK)
     }
 }
 

@@ -14,8 +14,15 @@ const FUNCTION_LINES: usize = 70;
 const CLOCK: &str = "src/engine/clock.rs";
 
 /// Files of a folder with a list that are not themselves in the list, but used by those that are.
-const NOT_LISTED: [&str; 5] =
-    ["src/notify/retry.rs", "src/rule/baseline.rs", "src/rule/past.rs", "src/rule/quantile.rs", "src/rule/share.rs"];
+const NOT_LISTED: [&str; 7] = [
+    "src/cli/client.rs",
+    "src/notify/retry.rs",
+    "src/notify/text.rs",
+    "src/rule/baseline.rs",
+    "src/rule/past.rs",
+    "src/rule/quantile.rs",
+    "src/rule/share.rs",
+];
 
 /// Literals of src that look like a metric: the annotation that carries a rule's evidence.
 const NO_METRICS: [&str; 1] = ["modelwatch_evidence"];
