@@ -37,8 +37,19 @@ impl Client {
 
     /// GET, as text and uncompressed, on the kept connection.
     pub fn get(&mut self, path: &str) -> Result<Answer> {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/plain\r\nAccept-Encoding: identity\r\n\r\n", self.host);
+        self.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/plain\r\nAccept-Encoding: identity\r\n\r\n",
+            self.host
+        ))
+    }
+
+    /// POST of JSON on the kept connection.
+    pub fn post(&mut self, path: &str, body: &str) -> Result<Answer> {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json", self.host);
+        self.ask(&format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    fn ask(&mut self, request: &str) -> Result<Answer> {
         let began = Instant::now();
         self.stream.get_mut().write_all(request.as_bytes())?;
         let (first, length) = read_head(&mut self.stream)?;
@@ -56,13 +67,13 @@ impl Client {
 }
 
 /// How the end of a body is known.
-enum Length {
+pub enum Length {
     Bytes(usize),
     Chunked,
 }
 
 /// The first line of a request or an answer, and how long its body is.
-fn read_head(stream: &mut impl BufRead) -> Result<(String, Length)> {
+pub fn read_head(stream: &mut impl BufRead) -> Result<(String, Length)> {
     let mut first = String::new();
     if stream.read_line(&mut first)? == 0 {
         bail!("the connection was closed");
@@ -80,7 +91,7 @@ fn read_head(stream: &mut impl BufRead) -> Result<(String, Length)> {
     }
 }
 
-fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> Result<()> {
+pub fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> Result<()> {
     loop {
         let mut line = String::new();
         stream.read_line(&mut line)?;

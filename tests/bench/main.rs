@@ -23,6 +23,7 @@ mod poll;
 mod postgres;
 mod product;
 mod report;
+mod storm;
 mod tick;
 
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ impl Scale {
 type Bench = (&'static str, &'static str, fn(Scale) -> Result<Report>);
 
 /// The benchmarks.
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     ("first-read", "2,000,000 rows into totals and windows, against psql's COPY of the same columns", first_read::run),
     ("poll", "one poll of tables of 100 k, 1 M and 10 M rows, against a SQL exporter's query", poll::run),
     ("metrics", "GET /metrics with 10 k and 100 k lines, against a server that only sends the same bytes", metrics::run),
@@ -57,6 +58,7 @@ const BENCHES: [Bench; 7] = [
     ("memory", "resident memory, idle and at 10 k series", memory::run),
     ("backtest", "30 days, 10,000,000 rows and 20 rules, against the first read of the same rows", backtest::run),
     ("tick", "one tick of 1,000 rules over 10 k groups", tick::run),
+    ("storm", "10,000 alerts at once over 50 routes and 5 receivers, with two SIGKILLs, against Alertmanager", storm::run),
 ];
 
 fn main() -> ExitCode {

@@ -129,12 +129,35 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with a fresh state and waits until every source was read once.
     pub fn start(config: &Config<'_>, timeout: Duration) -> Result<Daemon> {
-        let directory = tempfile::Builder::new().prefix("modelwatch-bench-").tempdir()?;
+        let directory = directory()?;
         let port = free_port()?;
-        let path = config.write(directory.path(), port)?;
-        let log = fs::File::create(directory.path().join("log"))?;
+        config.write(directory.path(), port)?;
+        Daemon::run(directory, port, timeout)
+    }
+
+    /// The same with a config of the caller's, which says neither `listen` nor `state`.
+    pub fn start_on(config: &str, timeout: Duration) -> Result<Daemon> {
+        let directory = directory()?;
+        let port = free_port()?;
+        let text = format!("listen: 127.0.0.1:{port}\nstate: state.db\n{config}");
+        fs::write(directory.path().join("modelwatch.yml"), text)?;
+        Daemon::run(directory, port, timeout)
+    }
+
+    /// SIGKILL, and a new one on what is left.
+    pub fn kill_and_restart(mut self, timeout: Duration) -> Result<Daemon> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let port = self.address.rsplit(':').next().context("an address without a port")?.parse()?;
+        let left = std::mem::replace(&mut self.directory, directory()?);
+        Daemon::run(left, port, timeout)
+    }
+
+    fn run(directory: tempfile::TempDir, port: u16, timeout: Duration) -> Result<Daemon> {
+        let log = fs::File::options().create(true).append(true).open(directory.path().join("log"))?;
         let mut command = Command::new(EXE);
-        command.args(["run", "-c"]).arg(&path).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.args(["run", "-c"]).arg(directory.path().join("modelwatch.yml"));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("cannot run modelwatch")?;
         let mut daemon = Daemon { child, address: format!("127.0.0.1:{port}"), directory };
         let deadline = Instant::now() + timeout;
@@ -180,6 +203,10 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn directory() -> Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("modelwatch-bench-").tempdir()?)
 }
 
 /// The sum of all samples of that name.
