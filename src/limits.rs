@@ -100,6 +100,9 @@ pub const MAX_CONNECTIONS: usize = 512;
 /// Time from the connection, or the last answer, to the end of a request's head; who is slower is disconnected, as slow heads
 /// by the hundred would keep all others out. Who scrapes less often connects again.
 pub const HEAD_TIMEOUT: Span = Span::secs(10);
+/// Time for a whole request to us, its body among it: a body that never ends would hold its connection for ever. A state
+/// that cannot be written makes others wait so long too; what they asked is done all the same when it can be.
+pub const ANSWER_TIMEOUT: Span = Span::secs(60);
 /// Requests that wait for the hash of a password, of which one is computed at a time: a few seconds. Further ones are told to
 /// come again.
 pub const MAX_PASSWORDS_WAITING: usize = 32;

@@ -37,6 +37,7 @@ use tree::{Nodes, Parsed};
 pub use moment::ZERO;
 pub use run::Escape;
 pub use value::{Object, Value};
+pub use words::escape_html;
 
 /// What a template may say of an alert.
 #[derive(Clone, Copy, Debug)]

@@ -8,9 +8,10 @@ pub mod v2;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
@@ -20,7 +21,8 @@ use crate::diag::Diagnostic;
 use crate::engine::Daemon;
 use crate::engine::shared::Shared;
 use crate::export::prometheus::{Encoder, Format};
-use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS};
+use crate::limits::{ANSWER_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
+use crate::time::Span;
 
 /// Serves until the daemon is stopped.
 pub async fn serve(listener: TcpListener, daemon: Arc<Daemon>, access: Arc<Access>) -> std::io::Result<()> {
@@ -49,7 +51,15 @@ fn routes(daemon: Arc<Daemon>, access: Arc<Access>) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .layer(middleware::from_fn_with_state(access, access::admit))
+        .layer(middleware::from_fn_with_state(ANSWER_TIMEOUT, in_time))
         .with_state(daemon)
+}
+
+/// Answers 408 to who takes too long, or is made to wait too long.
+async fn in_time(State(within): State<Span>, request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(within.to_std(), next.run(request)).await;
+    let late = |_| (StatusCode::REQUEST_TIMEOUT, format!("408: no answer within {within}\n")).into_response();
+    answered.unwrap_or_else(late)
 }
 
 async fn metrics(State(daemon): State<Arc<Daemon>>, headers: HeaderMap) -> impl IntoResponse {
@@ -104,5 +114,26 @@ async fn reload(State(daemon): State<Arc<Daemon>>) -> impl IntoResponse {
             let text: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
             (StatusCode::BAD_REQUEST, format!("not reloaded; the last good configuration stays in force:\n{text}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use futures_util::stream;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_answered() {
+        let layer = middleware::from_fn_with_state(Span::millis(20), in_time);
+        let routes: Router = Router::new().route("/", post(|_: Bytes| async { "all of it" })).layer(layer);
+        let service = TowerToHyperService::new(routes);
+        let ask = |body| service.call(Request::post("/").body(body).unwrap());
+        assert_eq!(ask(Body::from("whole")).await.unwrap().status(), StatusCode::OK);
+        let endless = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(ask(endless).await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

@@ -180,7 +180,7 @@ struct GroupsQuery {
 async fn groups(State(daemon): State<Arc<Daemon>>, query: Result<Query<GroupsQuery>, QueryRejection>) -> Answer {
     let Query(GroupsQuery { receiver }) = query?;
     let groups = all_groups(&daemon).await;
-    let wanted = groups.iter().filter(|group| receiver.as_ref().is_none_or(|receiver| group.receiver == *receiver));
+    let wanted = groups.iter().filter(|group| receiver.as_ref().is_none_or(|receiver| group.concerns(receiver)));
     Ok(Json(json!({ "groups": wanted.map(group_json).collect::<Vec<_>>() })))
 }
 

@@ -37,6 +37,31 @@ pub struct Server {
     ca_file: Option<PathBuf>,
 }
 
+/// What a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Chosen {
+    /// Which alerts: `model=gpt-4o`; all must hold. A name alone is that of the alert; a fingerprint will do too.
+    #[arg(required_unless_present = "group", conflicts_with = "group")]
+    alerts: Vec<String>,
+    /// Which group, by its key.
+    #[arg(long, value_name = "KEY")]
+    group: Option<String>,
+    /// Only as it is told to this receiver.
+    #[arg(long, requires = "group")]
+    receiver: Option<String>,
+}
+
+impl Chosen {
+    /// The same as `/api/v1` is asked.
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        let what = match &self.group {
+            Some(group) => ("group", group.clone()),
+            None => ("alert", one_of_many(&self.alerts)),
+        };
+        [what].into_iter().chain(self.receiver.iter().map(|receiver| ("receiver", receiver.clone()))).collect()
+    }
+}
+
 /// What was refused, for people.
 #[derive(Debug)]
 pub struct Refused(String);
@@ -57,7 +82,7 @@ impl Server {
     ///
     /// # Errors
     /// Nobody answers, or not as modelwatch does.
-    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answered> {
+    pub async fn get(&self, path: &str, query: &[(&'static str, String)]) -> Result<Answered> {
         self.ask(Method::GET, path, query, None).await
     }
 
@@ -73,11 +98,11 @@ impl Server {
     ///
     /// # Errors
     /// As for [`Server::get`].
-    pub async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Answered> {
+    pub async fn delete(&self, path: &str, query: &[(&'static str, String)]) -> Result<Answered> {
         self.ask(Method::DELETE, path, query, None).await
     }
 
-    async fn ask(&self, method: Method, path: &str, query: &[(&str, &str)], body: Option<&Value>) -> Result<Answered> {
+    async fn ask(&self, method: Method, path: &str, query: &[(&'static str, String)], body: Option<&Value>) -> Result<Answered> {
         let mut url = self.base()?;
         let own = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{own}{path}"));
@@ -215,6 +240,18 @@ pub fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 /// Who runs the command, for those who read of it later.
 pub fn user() -> String {
     std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned())
+}
+
+/// Matchers in one text; one alone may be the name or the fingerprint of an alert.
+pub fn one_of_many(alerts: &[String]) -> String {
+    let matcher = |text: &String| match text.contains(['=', '!', '~', '{']) {
+        true => text.trim().trim_start_matches('{').trim_end_matches('}').to_owned(),
+        false => format!("alertname={}", crate::labels::quote(text)),
+    };
+    match alerts {
+        [one] => one.clone(),
+        many => format!("{{{}}}", many.iter().map(matcher).collect::<Vec<_>>().join(",")),
+    }
 }
 
 #[cfg(test)]

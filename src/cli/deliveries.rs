@@ -45,10 +45,9 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let limit = args.limit.to_string();
-    let mut query = vec![("limit", limit.as_str())];
-    query.extend(args.failed.then_some(("failed", "true")));
-    query.extend(args.receiver.iter().map(|receiver| ("receiver", receiver.as_str())));
+    let mut query = vec![("limit", args.limit.to_string())];
+    query.extend(args.failed.then(|| ("failed", "true".to_owned())));
+    query.extend(args.receiver.iter().map(|receiver| ("receiver", receiver.clone())));
     let answer = match args.server.get("/api/v1/deliveries", &query).await? {
         Ok(answer) => answer,
         Err(refused) => return Ok(refused.show()),

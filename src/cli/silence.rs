@@ -120,9 +120,8 @@ fn matcher(text: &str) -> Result<Matcher, String> {
 }
 
 async fn query(args: &Query) -> Result<ExitCode> {
-    let matchers = args.matchers.iter().map(|text| matcher(text).map(|matcher| matcher.to_string()));
-    let matchers = matchers.collect::<Result<Vec<_>, _>>().map_err(|fault| anyhow!(fault))?;
-    let filters: Vec<(&str, &str)> = matchers.iter().map(|matcher| ("filter", matcher.as_str())).collect();
+    let filters = args.matchers.iter().map(|text| matcher(text).map(|matcher| ("filter", matcher.to_string())));
+    let filters = filters.collect::<Result<Vec<_>, _>>().map_err(|fault| anyhow!(fault))?;
     let answer = match args.server.get("/api/v2/silences", &filters).await? {
         Ok(answer) => answer,
         Err(refused) => return Ok(refused.show()),

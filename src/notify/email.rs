@@ -38,6 +38,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lettre::message::Mailboxes;
 
+use crate::alert::Alert;
 use crate::diag::Diagnostic;
 use crate::labels::sha256_hex;
 use crate::message::{self, Data, Templates, Text, TextReader};
@@ -51,6 +52,9 @@ use letter::Letter;
 
 /// `email_configs`
 pub(super) const KIND: Kind = Kind { name: "email", key: "email_configs", parse };
+
+/// Alerts that are shown one by one.
+const MAX_ALERTS: usize = 50;
 
 /// Where TLS is spoken from the start.
 const IMPLICIT_TLS_PORT: u16 = 465;
@@ -356,6 +360,19 @@ impl Email {
             handle: Handle { thread: began, ..known },
         }
     }
+}
+
+/// Adds alerts one by one, as many as there is room for; says how many more there are.
+fn fill(out: &mut String, alerts: &[Alert], bytes: usize, one: impl Fn(&Alert) -> String) -> Option<String> {
+    let (limit, mut shown) = (out.len() + bytes, 0);
+    for text in alerts.iter().take(MAX_ALERTS).map(one) {
+        if out.len() + text.len() > limit {
+            break;
+        }
+        *out += &text;
+        shown += 1;
+    }
+    message::and_more(alerts.len(), shown)
 }
 
 /// What the configuration has, else the default, which says it where that could not be filled in.

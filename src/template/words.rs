@@ -148,7 +148,7 @@ pub(super) fn url_unescape(text: &str) -> String {
 }
 
 /// Text as it stands in HTML, between tags and in quoted attributes.
-pub(super) fn escape_html(text: &str) -> String {
+pub fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -4,10 +4,8 @@ use crate::alert::{Alert, State};
 use crate::labels::Labels;
 use crate::message::{self, Severity};
 use crate::route::Notification;
+use crate::template::escape_html;
 use crate::time::Time;
-
-/// Alerts that are shown one by one.
-pub(super) const MAX_ALERTS: usize = 50;
 
 /// Characters of what a rule says in one line, of its description, and of a label.
 pub(super) const HEADLINE_CHARS: usize = 500;
@@ -37,17 +35,8 @@ pub(super) fn body(notification: &Notification, external_url: &str, fault: Optio
         out += &format!("<p><b>{}</b></p>\n", cut(fault, HEADLINE_CHARS));
     }
     out += &links(notification, external_url);
-    let mut shown = 0;
-    let limit = out.len() + ALERTS_BYTES;
-    for alert in notification.alerts.iter().take(MAX_ALERTS) {
-        let text = one(alert, &common, notification.at);
-        if out.len() + text.len() > limit {
-            break;
-        }
-        out += &text;
-        shown += 1;
-    }
-    if let Some(more) = message::and_more(notification.alerts.len(), shown) {
+    let more = super::fill(&mut out, &notification.alerts, ALERTS_BYTES, |alert| one(alert, &common, notification.at));
+    if let Some(more) = more {
         out += &format!("<p><b>{}</b></p>\n", escape(&more));
     }
     out += &table("All of them", &common);
@@ -115,21 +104,6 @@ fn cut(text: &str, max: usize) -> String {
 
 /// Text that is no markup and no more than lines.
 fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for (number, line) in text.lines().enumerate() {
-        if number > 0 {
-            out += "<br>\n";
-        }
-        for c in message::one_line(line).chars() {
-            match c {
-                '&' => out += "&amp;",
-                '<' => out += "&lt;",
-                '>' => out += "&gt;",
-                '"' => out += "&quot;",
-                '\'' => out += "&#39;",
-                c => out.push(c),
-            }
-        }
-    }
-    out
+    let lines: Vec<String> = text.lines().map(|line| escape_html(&message::one_line(line))).collect();
+    lines.join("<br>\n")
 }

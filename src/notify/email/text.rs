@@ -3,7 +3,7 @@
 use crate::alert::Alert;
 use crate::labels::Labels;
 use crate::message;
-use crate::notify::email::html::{DESCRIPTION_CHARS, HEADLINE_CHARS, LABEL_CHARS, MAX_ALERTS};
+use crate::notify::email::html::{DESCRIPTION_CHARS, HEADLINE_CHARS, LABEL_CHARS};
 use crate::route::Notification;
 use crate::time::Time;
 
@@ -17,17 +17,8 @@ pub(super) fn body(notification: &Notification, external_url: &str, fault: Optio
     if let Some(fault) = fault {
         out += &format!("{}\n\n", cut(fault, HEADLINE_CHARS));
     }
-    let mut shown = 0;
-    let limit = out.len() + ALERTS_BYTES;
-    for alert in notification.alerts.iter().take(MAX_ALERTS) {
-        let text = one(alert, &common, notification.at);
-        if out.len() + text.len() > limit {
-            break;
-        }
-        out += &text;
-        shown += 1;
-    }
-    if let Some(more) = message::and_more(notification.alerts.len(), shown) {
+    let more = super::fill(&mut out, &notification.alerts, ALERTS_BYTES, |alert| one(alert, &common, notification.at));
+    if let Some(more) = more {
         out += &format!("{more}\n\n");
     }
     for (name, value) in common.iter().take(message::MAX_LABELS) {
